@@ -1,0 +1,41 @@
+# Every target sets up all that it needs: a virtual environment in .venv with gencls in it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install test demo reports lint format clean distclean
+
+install: $(STAMP)
+
+# The stamp makes a second call quick; a change of the dependencies installs again.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+# Trains and tests on real IMDB reviews; ends with the report's path and a table.
+demo: $(STAMP)
+	$(BIN)/gencls train-per-class imdb --preset demo --output runs/imdb-demo
+	$(BIN)/gencls evaluate runs/imdb-demo --output reports/imdb-demo
+
+reports: demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy gencls
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find gencls tests benchmarks scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(VENV)

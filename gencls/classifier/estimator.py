@@ -1,0 +1,337 @@
+"""`DiffusionClassifier`: per-class masked diffusion, a bound on log p(text | class), Bayes' rule, one object."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from gencls.classifier.bayes import log_odds_standard_error, log_posterior, resolve_priors
+from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.inputs import check_labels, check_texts
+from gencls.classifier.persistence import load_run, save_run
+from gencls.data.errors import three_parts
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.tokens import TokenizedTexts, tokenize
+from gencls.likelihood.engine import Scores, score_texts
+from gencls.likelihood.estimators import Estimator
+from gencls.training.config import TrainConfig
+from gencls.training.per_class import TokenizedSplit, train_denoiser
+
+logger = logging.getLogger("gencls.classifier")
+FloatArray = NDArray[np.float64]
+
+
+class DiffusionClassifier(ClassifierMixin, BaseEstimator):
+    """Generative text classifier with one masked-diffusion language model per class.
+
+    Parameters
+    ----------
+    backbone : str, default "minilm"
+        Name or folder of a masked language model; see `load_backbone`.
+    backbone_layers : int, optional
+        Keep only the first layers.
+    mode : {"conditional", "adapter", "prompt", "independent"}
+        How the class enters the network.
+    max_length : int, default 128
+        Tokens kept of a text.
+    truncation : {"tail", "head"}
+    adapt_steps, class_steps : int
+        Optimiser steps of the class-free adaptation and of the classes.
+    batch_size : int
+        Texts per training step.
+    hybrid_weight : float, default 0.0
+        Weight of the cross-entropy of the Bayes posterior in training; 0 is purely generative.
+    n_steps, n_mc_samples : int
+        Path steps S and draws K of scoring: S * K forward passes per text and class.
+    priors : "uniform", "empirical" or array of shape (C,)
+    validation_fraction, calibration_fraction : float
+        Shares of the training texts that choose the smoothing and fit the temperature, when `fit` is not given
+        splits for that.
+    options : dict, optional
+        Any other option of `TrainConfig`.
+    time_budget : float, optional
+        Minutes of training.
+    run_dir : str or Path, optional
+        Folder of checkpoints; `fit` with the same folder resumes. By default a temporary folder.
+    device : str, optional
+        Torch device; by default CUDA or MPS where there is one.
+    progress : bool, default False
+    random_state : int, default 0
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        Labels as they were given, sorted.
+    denoiser_ : Denoiser
+    tokenizer_ : PreTrainedTokenizerBase
+    log_prior_ : ndarray of shape (C,), nats
+    temperature_ : LengthTemperature
+    training_record_ : dict
+        Steps, budgets per class, smoothing, seconds.
+
+    Notes
+    -----
+    The scores are lower bounds on log p(text | class), in nats; a text without tokens gets the prior.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "minilm",
+        *,
+        backbone_layers: int | None = 4,
+        mode: str = "conditional",
+        max_length: int = 128,
+        truncation: str = "tail",
+        adapt_steps: int = 200,
+        class_steps: int = 200,
+        batch_size: int = 32,
+        hybrid_weight: float = 0.0,
+        n_steps: int = 2,
+        n_mc_samples: int = 2,
+        priors: Any = "uniform",
+        validation_fraction: float = 0.1,
+        calibration_fraction: float = 0.1,
+        options: dict[str, Any] | None = None,
+        time_budget: float | None = None,
+        run_dir: str | Path | None = None,
+        device: str | None = None,
+        progress: bool = False,
+        random_state: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.backbone_layers = backbone_layers
+        self.mode = mode
+        self.max_length = max_length
+        self.truncation = truncation
+        self.adapt_steps = adapt_steps
+        self.class_steps = class_steps
+        self.batch_size = batch_size
+        self.hybrid_weight = hybrid_weight
+        self.n_steps = n_steps
+        self.n_mc_samples = n_mc_samples
+        self.priors = priors
+        self.validation_fraction = validation_fraction
+        self.calibration_fraction = calibration_fraction
+        self.options = options
+        self.time_budget = time_budget
+        self.run_dir = run_dir
+        self.device = device
+        self.progress = progress
+        self.random_state = random_state
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, **others: Any) -> DiffusionClassifier:
+        """Build an unfitted classifier from a `TrainConfig` and other parameters."""
+        named = {name for name in cls._get_param_names() if name in config.as_dict()}
+        data = config.as_dict()
+        rest = {name: value for name, value in data.items() if name not in named and name != "seed"}
+        return cls(**{name: data[name] for name in named}, options=rest, random_state=config.seed, **others)
+
+    def train_config(self) -> TrainConfig:
+        """Return the training options that the parameters stand for; ValueError on a bad one."""
+        fields = TrainConfig().as_dict()
+        own = {name: value for name, value in self.get_params(deep=False).items() if name in fields}
+        return TrainConfig.from_dict({**own, "seed": self.random_state, **(self.options or {})})
+
+    def fit(
+        self,
+        X: Sequence[str],
+        y: ArrayLike,
+        *,
+        validation: tuple[Sequence[str], ArrayLike] | None = None,
+        calibration: tuple[Sequence[str], ArrayLike] | None = None,
+    ) -> DiffusionClassifier:
+        """Train the class models, then fit the temperature on held-out texts.
+
+        Parameters
+        ----------
+        X : sequence of N str
+        y : array-like of shape (N,)
+            Labels of any kind.
+        validation, calibration : (texts, labels), optional
+            Held-out texts for the smoothing and for the temperature; split off `X` otherwise.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            Fewer than two classes, a class with one text, texts that are not strings, or a bad parameter.
+        """
+        config = self.train_config()
+        texts = check_texts(X)
+        self.classes_, labels = check_labels(y, len(texts))
+        parts = self._parts(texts, labels, validation, calibration)
+        backbone = load_backbone(self.backbone, n_layers=self.backbone_layers)
+        self.tokenizer_ = backbone.tokenizer
+        self.backbone_ = backbone
+        splits = {
+            name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()
+        }
+        with tempfile.TemporaryDirectory() as temporary:
+            result = train_denoiser(
+                backbone,
+                splits["train"],
+                splits["validation"],
+                [str(name) for name in self.classes_],
+                config,
+                Path(self.run_dir or temporary),
+                device=choose_device(self.device),
+                time_budget=self.time_budget,
+                progress=self.progress,
+            )
+        self.denoiser_, self.training_record_ = result.denoiser, result.record
+        self.class_count_ = np.bincount(parts["train"][1], minlength=len(self.classes_))
+        self.set_priors(self.priors)
+        self.temperature_ = LengthTemperature()
+        scores = self.score_ids(splits["calibration"].token_ids)
+        return self._calibrate(scores, splits["calibration"].labels)
+
+    def _parts(
+        self, texts: list[str], labels: NDArray[np.int64], validation: Any, calibration: Any
+    ) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
+        parts = {"train": (texts, labels)}
+        given = {"validation": validation, "calibration": calibration}
+        shares = {"validation": self.validation_fraction, "calibration": self.calibration_fraction}
+        for name, pair in given.items():
+            if pair is not None:
+                parts[name] = (check_texts(pair[0]), self.encode_labels(pair[1]))
+                continue
+            size = max(len(self.classes_), round(shares[name] * len(texts)))
+            kept, kept_labels = parts["train"]
+            stratify = kept_labels if np.bincount(kept_labels).min() >= 2 else None
+            train_x, held_x, train_y, held_y = train_test_split(
+                kept, kept_labels, test_size=size, random_state=self.random_state, stratify=stratify
+            )
+            parts["train"], parts[name] = (train_x, train_y), (held_x, held_y)
+        return parts
+
+    def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
+        """Return the class index of each label; ValueError on a label that `fit` did not see."""
+        values = np.asarray(y)
+        unknown = sorted({str(value) for value in values[~np.isin(values, self.classes_)]})
+        if unknown:
+            raise ValueError(
+                three_parts(f"labels out of {list(map(str, self.classes_))}", str(unknown[:5]), "Fit on all classes.")
+            )
+        return np.asarray(np.searchsorted(self.classes_, values), dtype=np.int64)
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Return the scorable ids of texts, cut as in training."""
+        return tokenize(texts, self.tokenizer_, max_length=self.max_length, truncation=self.truncation)  # type: ignore[arg-type]
+
+    def score_ids(
+        self, token_ids: Sequence[NDArray[np.int64]], *, estimator: Estimator | None = None, **options: Any
+    ) -> Scores:
+        """Return Monte-Carlo samples (N, C, K) of the bound on log p(text | class) for tokenised texts, nats."""
+        check_is_fitted(self)
+        plan = estimator or Estimator("path", n_steps=self.n_steps, n_mc_samples=self.n_mc_samples)
+        return score_texts(
+            self.denoiser_, token_ids, plan, seed=self.random_state, **{"progress": self.progress, **options}
+        )
+
+    def score_samples_by_class(self, X: Sequence[str]) -> Scores:
+        """Return Monte-Carlo samples (N, C, K) for texts."""
+        check_is_fitted(self)
+        return self.score_ids(self.tokenize(check_texts(X, empty_allowed=True)).ids)
+
+    def log_likelihood(self, X: Sequence[str]) -> FloatArray:
+        """Return the bound on log p(text | class), shape (N, C), nats: the mean over the draws."""
+        return np.asarray(self.score_samples_by_class(X).samples.mean(axis=2))
+
+    def predict_joint_log_proba(self, X: Sequence[str]) -> FloatArray:
+        """Return log p(text | class) + log prior, shape (N, C), nats, without temperature."""
+        return self.log_likelihood(X) + self.log_prior_
+
+    def predict_log_proba(self, X: Sequence[str]) -> FloatArray:
+        """Return the calibrated log P(class | text), shape (N, C), nats."""
+        return self.log_proba_of(self.score_samples_by_class(X))
+
+    def log_proba_of(self, scores: Scores) -> FloatArray:
+        """Return the calibrated log P(class | text) of given scores, shape (N, C), nats."""
+        temperature = self.temperature_.temperature(scores.n_tokens)
+        return log_posterior(scores.samples.mean(axis=2), self.log_prior_, temperature)
+
+    def log_odds_standard_error(self, scores: Scores) -> FloatArray:
+        """Return the Monte-Carlo standard error of the calibrated log-odds, shape (N,), nats."""
+        error = log_odds_standard_error(scores.samples, self.log_prior_)
+        return np.asarray(error / self.temperature_.temperature(scores.n_tokens))
+
+    def predict_proba(self, X: Sequence[str]) -> FloatArray:
+        """Return the calibrated P(class | text), shape (N, C)."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Sequence[str]) -> NDArray[Any]:
+        """Return the most probable class of each text, shape (N,)."""
+        best = self.predict_log_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def calibrate(self, X: Sequence[str], y: ArrayLike) -> DiffusionClassifier:
+        """Fit the temperature T(L) = a L^b on held-out texts; returns self."""
+        check_is_fitted(self)
+        labels = self.encode_labels(y)
+        return self._calibrate(self.score_samples_by_class(X), labels)
+
+    def _calibrate(self, scores: Scores, labels: NDArray[np.int64]) -> DiffusionClassifier:
+        self.temperature_ = fit_temperature(
+            scores.samples.mean(axis=2), labels, scores.n_tokens, self.log_prior_
+        )
+        return self
+
+    def set_priors(self, priors: Any) -> DiffusionClassifier:
+        """Set the class priors ("uniform", "empirical" or probabilities); nothing is retrained. Returns self."""
+        if not hasattr(self, "class_count_"):
+            check_is_fitted(self, "class_count_")
+        self.log_prior_ = np.log(resolve_priors(priors, self.class_count_))
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Save to a folder of safetensors and JSON; returns the folder."""
+        check_is_fitted(self)
+        return save_run(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str | None = None) -> DiffusionClassifier:
+        """Load from `save`'s folder; nothing is unpickled.
+
+        Raises
+        ------
+        ValueError
+            A damaged file, or a folder written by a newer version.
+        FileNotFoundError
+            If there is no saved classifier.
+        """
+        return load_run(cls, Path(folder), device=choose_device(device))
+
+    save_pretrained = save
+    from_pretrained = load
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+def choose_device(name: str | None = None) -> Any:
+    """Return the named device, else CUDA, MPS or the CPU."""
+    import torch
+
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,72 @@
+"""Checks of what a user hands to `fit` and `predict`: before any long work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.multiclass import check_classification_targets
+
+from gencls.data.errors import some_rows, three_parts
+
+
+def check_texts(X: Any, *, empty_allowed: bool = False) -> list[str]:
+    """Return texts as a list.
+
+    Parameters
+    ----------
+    X : sequence of str
+        A list, array or Series.
+    empty_allowed : bool
+        Whether no text at all is fine.
+
+    Raises
+    ------
+    TypeError
+        A single string, or items that are not strings.
+    ValueError
+        No text.
+    """
+    if isinstance(X, str | bytes) or not hasattr(X, "__len__"):
+        raise TypeError(three_parts("a sequence of texts", type(X).__name__, "Pass a list of strings."))
+    if getattr(X, "ndim", 1) != 1:
+        raise ValueError(three_parts("one text per row (1-D)", f"shape {X.shape}", "Pass the text column."))
+    texts = list(X)
+    wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+    if wrong:
+        raise TypeError(
+            three_parts(
+                "strings",
+                f"{type(texts[wrong[0]]).__name__} in rows {some_rows(wrong)} (counted from 1)",
+                "Drop the rows or convert them to str.",
+            )
+        )
+    if not texts and not empty_allowed:
+        raise ValueError(three_parts("at least one text", "none", "Check the data."))
+    return [str(text) for text in texts]
+
+
+def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the sorted classes and the class index of each text.
+
+    Raises
+    ------
+    ValueError
+        Another number of labels than texts, fewer than two classes, or a class with a single text.
+    """
+    values = np.asarray(y)
+    if values.ndim != 1 or len(values) != n_texts:
+        raise ValueError(
+            three_parts(f"{n_texts} labels, one per text", f"shape {values.shape}", "Pass one label per text.")
+        )
+    check_classification_targets(values)
+    classes, labels, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(three_parts("at least two classes", f"{list(classes)}", "Add texts of another class."))
+    if counts.min() < 2:
+        few = classes[counts < 2][:5].tolist()
+        raise ValueError(
+            three_parts("at least two texts in every class", f"one text in {few}", "Add texts or drop the class.")
+        )
+    return classes, labels.astype(np.int64)

@@ -1,0 +1,170 @@
+"""A fitted classifier as a folder: safetensors for the weights, JSON for the rest. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gencls.classifier.calibration import LengthTemperature
+from gencls.data.errors import three_parts
+from gencls.diffusion.backbones import build_backbone, load_tokenizer
+from gencls.diffusion.conditioning import ConditioningConfig
+from gencls.diffusion.denoiser import Denoiser
+from gencls.data.storage import read_json, write_json
+
+FORMAT = "gencls-classifier"
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, TOKENIZER = "classifier.json", "model.safetensors", "tokenizer"
+#: Parameters that belong to a session, not to the fitted classifier.
+_NOT_SAVED = ("run_dir", "device", "progress", "time_budget")
+
+
+def save_run(classifier: Any, folder: Path) -> Path:
+    """Write a fitted classifier; each file is written whole or not at all, the JSON last.
+
+    Raises
+    ------
+    ValueError
+        If the labels are of a kind that JSON cannot hold.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone = classifier.backbone_
+    state = {name: value.detach().cpu().contiguous() for name, value in _owned(classifier.denoiser_).items()}
+    _replace(folder / WEIGHTS, lambda place: save_file(state, place, metadata={"format": "pt"}))
+    _replace_folder(folder / TOKENIZER, lambda place: backbone.tokenizer.save_pretrained(place))
+    params = {key: value for key, value in classifier.get_params().items() if key not in _NOT_SAVED}
+    priors = params["priors"]
+    params["priors"] = priors if isinstance(priors, str) else np.asarray(priors, dtype=float).tolist()
+    write_json(
+        folder / CONFIG,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "params": params,
+            "classes": _labels_to_json(classifier.classes_),
+            "class_count": classifier.class_count_.tolist(),
+            "log_prior": classifier.log_prior_.tolist(),
+            "temperature": classifier.temperature_.as_dict(),
+            "backbone": {
+                "name": backbone.name,
+                "has_head": backbone.has_head,
+                "source": backbone.source,
+                "config": backbone.config.to_dict(),
+            },
+            "training": classifier.training_record_,
+        },
+    )
+    return folder
+
+
+def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:
+    """Read a folder that `save_run` wrote; see `DiffusionClassifier.load`."""
+    data = _checked_config(folder)
+    classifier = cls(**data["params"])
+    saved = data["backbone"]
+    backbone = build_backbone(
+        saved["name"],
+        saved["config"],
+        load_tokenizer(folder / TOKENIZER),
+        has_head=saved["has_head"],
+        source=saved["source"],
+    )
+    config = classifier.train_config()
+    classifier.classes_ = _labels_from_json(data["classes"])
+    mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
+    denoiser = Denoiser(backbone, len(classifier.classes_), mode)
+    _load_weights(denoiser, folder / WEIGHTS)
+    classifier.denoiser_ = denoiser.to(device).eval()
+    classifier.backbone_, classifier.tokenizer_ = backbone, backbone.tokenizer
+    classifier.class_count_ = np.array(data["class_count"])
+    classifier.log_prior_ = np.array(data["log_prior"], dtype=np.float64)
+    classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
+    classifier.training_record_ = data["training"]
+    return classifier
+
+
+def _checked_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(
+            three_parts(f"a trained run with {CONFIG}", f"none in {folder}", "Train one: gencls train-per-class.")
+        )
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(three_parts(f"a {FORMAT} file", f"{path.name} of another kind", "Check the folder."))
+    if data["format_version"] > FORMAT_VERSION:
+        raise ValueError(
+            three_parts(
+                f"format version {FORMAT_VERSION} or older",
+                f"version {data['format_version']} in {folder}",
+                "Install a newer gencls.",
+            )
+        )
+    return dict(data)
+
+
+def _owned(denoiser: Denoiser) -> dict[str, torch.Tensor]:
+    """The state dict without the second name of tied tensors (safetensors refuses shared memory)."""
+    seen: set[int] = set()
+    owned = {}
+    for name, value in denoiser.state_dict().items():
+        if value.data_ptr() not in seen or value.numel() == 0:
+            owned[name] = value
+            seen.add(value.data_ptr())
+    return owned
+
+
+def _load_weights(denoiser: Denoiser, path: Path) -> None:
+    try:
+        state = load_file(path)
+        missing, unexpected = denoiser.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(
+            three_parts(f"the weights of this run in {path.name}", str(error), "Restore the file, or train again.")
+        ) from error
+    tied = set(denoiser.state_dict()) - set(_owned(denoiser))
+    if unexpected or set(missing) - tied:
+        wrong = sorted([*unexpected, *(set(missing) - tied)])
+        raise ValueError(
+            three_parts(f"the weights of this run in {path.name}", f"other tensors: {wrong[:3]}", "Train again.")
+        )
+
+
+def _labels_to_json(classes: np.ndarray) -> dict[str, Any]:
+    values = classes.tolist()
+    if not all(isinstance(value, str | int | float | bool) for value in values):
+        raise ValueError(
+            three_parts("labels that are strings, numbers or booleans", str(classes.dtype), "Convert the labels.")
+        )
+    kind = "object" if classes.dtype == object else classes.dtype.str
+    return {"values": values, "dtype": kind}
+
+
+def _labels_from_json(data: dict[str, Any]) -> np.ndarray:
+    return np.array(data["values"], dtype=np.dtype(data["dtype"]))
+
+
+def _replace(path: Path, write: Any) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _replace_folder(path: Path, write: Any) -> None:
+    temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+    write(temporary)
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(temporary, path)

@@ -1,0 +1,50 @@
+"""The verb ``evaluate``: score held-out texts and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+SUMMARY = "score held-out texts and write the report"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb and its flags."""
+    parser = subparsers.add_parser("evaluate", help=SUMMARY, description=SUMMARY)
+    parser.add_argument("run", type=Path, help="the folder that train-per-class wrote")
+    parser.add_argument("--data", help="a data set's name, a file or a folder (default: that of the run)")
+    parser.add_argument("--split", default="test", help="the split to score")
+    parser.add_argument("--max-texts", type=int, metavar="N", help="score a stratified sample of N texts")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="the report's folder (default: reports/RUN)")
+    parser.add_argument(
+        "--baselines",
+        default="naive_bayes,tfidf_logistic_regression,encoder",
+        help="comma-separated rivals to train and report beside the run, or 'none'",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sample and the bootstrap")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; return the exit status."""
+    from gencls.data.storage import read_json
+    from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+    from gencls.reporting.tables import model_table
+
+    names = () if args.baselines == "none" else tuple(args.baselines.split(","))
+    options = EvaluationOptions(args.data, args.split, args.max_texts, names, args.seed)
+    output = args.output or Path("reports") / args.run.name
+    report = evaluate_run(
+        args.run,
+        output,
+        options,
+        progress=sys.stderr.isatty(),
+        command=" ".join(["gencls", *sys.argv[1:]]),
+    )
+    table = model_table(read_json(output / "metrics.json"))
+    rows = [[str(cell.text) for cell in row] for row in table.rows]
+    widths = [max(len(row[place]) for row in [list(table.columns), *rows]) for place in range(len(table.columns))]
+    for row in [list(table.columns), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"report: {report}")
+    return 0

@@ -1,0 +1,90 @@
+"""The verb ``predict``: JSON lines with probabilities, log-odds and their standard error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SUMMARY = "classify texts: one JSON line each"
+#: Texts classified and printed at a time, so that a long file streams.
+CHUNK = 64
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb and its flags."""
+    parser = subparsers.add_parser("predict", help=SUMMARY, description=SUMMARY)
+    parser.add_argument("run", type=Path, help="the folder that train-per-class wrote")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify")
+    parser.add_argument("--file", metavar="F", help="a file with one text a line; - for standard input")
+    parser.add_argument("--priors", help="comma-separated class probabilities, in the order of the classes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; return the exit status."""
+    from gencls.data.errors import three_parts
+
+    if bool(args.texts) == bool(args.file):
+        raise ValueError(
+            three_parts("texts, or --file", "both" if args.texts else "neither", "Give one of them.")
+        )
+    if args.file not in (None, "-") and not Path(args.file).is_file():
+        raise FileNotFoundError(three_parts("a file of texts", f"no file {args.file!r}", "Check the path."))
+
+    from gencls.classifier.estimator import DiffusionClassifier
+
+    classifier = DiffusionClassifier.load(args.run)
+    if args.priors:
+        classifier.set_priors([float(value) for value in args.priors.split(",")])
+    for chunk in _chunks(iter(args.texts) if args.texts else _lines(args.file)):
+        for row in describe(classifier, chunk):
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+    return 0
+
+
+def describe(classifier, texts: list[str]) -> list[dict]:  # type: ignore[no-untyped-def,type-arg]  # noqa: ANN001
+    """Return one row per text: prediction, proba, log_odds (best against second), log_odds_se, n_tokens."""
+    import numpy as np
+
+    from gencls.classifier.bayes import log_odds
+
+    scores = classifier.score_samples_by_class(texts)
+    log_proba = classifier.log_proba_of(scores)
+    names = [str(name) for name in classifier.classes_]
+    return [
+        {
+            "prediction": names[int(row.argmax())],
+            "proba": {name: float(value) for name, value in zip(names, np.exp(row), strict=True)},
+            "log_odds": float(odds),
+            "log_odds_se": None if np.isnan(error) else float(error),
+            "n_tokens": int(n_tokens),
+        }
+        for row, odds, error, n_tokens in zip(
+            log_proba,
+            log_odds(log_proba),
+            classifier.log_odds_standard_error(scores),
+            scores.n_tokens,
+            strict=True,
+        )
+    ]
+
+
+def _lines(name: str) -> Iterator[str]:
+    if name == "-":
+        yield from (line.rstrip("\n") for line in sys.stdin)
+        return
+    with Path(name).open(encoding="utf-8", errors="replace") as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
+def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,60 @@
+"""The verb ``train-per-class``: one language model per class."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+SUMMARY = "train one masked-diffusion language model per class"
+MODES = ("conditional", "adapter", "prompt", "independent")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb and its flags."""
+    parser = subparsers.add_parser("train-per-class", help=SUMMARY, description=SUMMARY)
+    parser.add_argument("data", help="a data set's name, a file or a folder")
+    parser.add_argument("--output", metavar="RUN", type=Path, help="the run's folder (default: runs/DATA-PRESET)")
+    parser.add_argument("--preset", choices=("demo", "cpu", "gpu"), default="demo", help="size of the training")
+    parser.add_argument("--mode", choices=MODES, help="how the class enters the network")
+    parser.add_argument("--backbone", help="masked language model: a name or a folder")
+    parser.add_argument("--max-length", type=int, metavar="TOKENS", help="tokens kept of a text")
+    parser.add_argument("--adapt-steps", type=int, help="steps of the class-free adaptation")
+    parser.add_argument("--class-steps", type=int, help="steps of the class training")
+    parser.add_argument("--batch-size", type=int, help="texts per step")
+    parser.add_argument("--hybrid-weight", type=float, help="weight of the decision loss; 0 is purely generative")
+    parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="train no longer than this")
+    parser.add_argument("--source", choices=("auto", "hub", "registry", "file"), default="auto")
+    parser.add_argument("--text-column", default="text")
+    parser.add_argument("--label-column", default="label")
+    parser.add_argument("--seed", type=int, help="of splits, order and masks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; return the exit status."""
+    from gencls.data.errors import three_parts
+    from gencls.evaluation.runs import train_run
+    from gencls.training.config import preset
+
+    if args.time_budget is not None and not args.time_budget > 0:
+        raise ValueError(three_parts("a positive --time-budget", str(args.time_budget), "Give minutes."))
+    options = ("mode", "backbone", "max_length", "adapt_steps", "class_steps", "batch_size", "hybrid_weight", "seed")
+    changes = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    if args.backbone is not None:
+        changes["backbone_layers"] = None
+    folder = args.output or Path("runs") / f"{Path(args.data).stem}-{args.preset}"
+    classifier = train_run(
+        args.data,
+        folder,
+        preset(args.preset, **changes),
+        source=args.source,
+        text_column=args.text_column,
+        label_column=args.label_column,
+        time_budget=args.time_budget,
+        progress=sys.stderr.isatty(),
+        command=" ".join(["gencls", *sys.argv[1:]]),
+    )
+    seconds = classifier.training_record_["seconds"]
+    print(f"trained {len(classifier.classes_)} classes in {seconds / 60:.1f} min: {folder}")
+    print(f"next: gencls evaluate {folder}")
+    return 0

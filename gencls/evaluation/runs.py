@@ -1,0 +1,158 @@
+"""A run folder: what was trained, on which data, with which splits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.persistence import CONFIG
+from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits
+from gencls.data.errors import three_parts
+from gencls.data.storage import read_json, write_json
+from gencls.reporting.records import run_record
+from gencls.training.config import TrainConfig
+
+logger = logging.getLogger("gencls.evaluation")
+RUN = "run.json"
+Splits = Mapping[str, TextSplit]
+
+
+def train_run(
+    data: str,
+    folder: Path,
+    config: TrainConfig,
+    *,
+    source: str = "auto",
+    text_column: str = "text",
+    label_column: str = "label",
+    time_budget: float | None = None,
+    progress: bool = False,
+    command: str = "",
+) -> DiffusionClassifier:
+    """Train, calibrate and save one classifier; the same call resumes a killed run.
+
+    Parameters
+    ----------
+    data : str
+        Name, file or folder; see `gencls.data.load_dataset`.
+    folder : Path
+        Run folder.
+    config : TrainConfig
+    source, text_column, label_column : str
+        As `load_dataset`.
+    time_budget : float, optional
+        Minutes of training.
+    progress : bool
+    command : str
+        For the record.
+
+    Returns
+    -------
+    DiffusionClassifier
+
+    Raises
+    ------
+    ValueError
+        Bad data, or a folder that holds a run of other data or options.
+    """
+    start = time.monotonic()
+    place = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
+    dataset = _load(place)
+    splits = make_splits(dataset, seed=config.seed)
+    identity = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
+    _check_same_run(folder / RUN, identity)
+    if (folder / CONFIG).exists():
+        logger.info("%s is trained already; give another --output to train again", folder)
+        return DiffusionClassifier.load(folder)
+    record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
+    write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
+    classifier = DiffusionClassifier.from_config(
+        config, run_dir=folder, progress=progress, time_budget=time_budget
+    )
+    classifier.fit(
+        splits["train"].texts,
+        names_of(dataset, splits["train"]),
+        validation=(splits["validation"].texts, names_of(dataset, splits["validation"])),
+        calibration=(splits["calibration"].texts, names_of(dataset, splits["calibration"])),
+    )
+    classifier.save(folder)
+    seconds = time.monotonic() - start
+    device = str(classifier.denoiser_.bias.device)
+    write_json(
+        folder / RUN,
+        {**record, **identity, "data_facts": data_facts(dataset, splits), "train_seconds": seconds, "device_used": device},
+    )
+    return classifier
+
+
+def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
+    """Return the record, the data set and the splits of a run, made again from its record.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run.
+    ValueError
+        If the data set is not the one that was trained on.
+    """
+    if not (folder / RUN).exists():
+        raise FileNotFoundError(
+            three_parts(f"a run folder with {RUN}", f"none in {folder}", "Train one: gencls train-per-class.")
+        )
+    record = read_json(folder / RUN)
+    dataset = _load(record["data"])
+    if dataset.fingerprint != record["fingerprint"]:
+        raise ValueError(
+            three_parts(
+                f"the data that {folder.name} was trained on (fingerprint {record['fingerprint'][:12]})",
+                f"{dataset.fingerprint[:12]} from {dataset.source}",
+                "Use the same source, or train again.",
+            )
+        )
+    return record, dataset, make_splits(dataset, seed=record["config"]["seed"])
+
+
+def names_of(dataset: TextDataset, split: TextSplit) -> np.ndarray:
+    """Return the class name of each text, shape (N,), str."""
+    return np.array(dataset.label_names)[split.labels]
+
+
+def data_facts(dataset: TextDataset, splits: Splits) -> dict[str, Any]:
+    """Return what a report says of the data."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "version": dataset.version,
+        "fingerprint": dataset.fingerprint,
+        "class_counts": {name: class_counts(split, dataset.label_names) for name, split in splits.items()},
+    }
+
+
+def _load(place: Mapping[str, str]) -> TextDataset:
+    return load_dataset(
+        place["name"],
+        source=place["source"],
+        text_column=place["text_column"],
+        label_column=place["label_column"],
+    )
+
+
+def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
+    if not path.exists():
+        return
+    old = read_json(path)
+    differing = [key for key in ("fingerprint", "config") if old.get(key) != identity[key]]
+    if differing:
+        raise ValueError(
+            three_parts(
+                "an empty folder, or a run of the same data and options to resume",
+                f"a run with another {' and '.join(differing)} in {path.parent}",
+                "Give another --output.",
+            )
+        )

@@ -1,0 +1,158 @@
+"""Training options, and the presets of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from gencls.data.errors import nearest, three_parts
+
+Mode = Literal["independent", "adapter", "conditional", "prompt"]
+Truncation = Literal["tail", "head"]
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(value, choices)}."))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a trained run, besides the data.
+
+    Parameters
+    ----------
+    backbone : str
+        See `gencls.diffusion.backbones.load_backbone`.
+    backbone_layers : int, optional
+        Keep only the first layers.
+    max_length : int
+        Tokens kept of a text, the same for all classes and baselines.
+    truncation : {"tail", "head"}
+        Which end is kept.
+    mode : {"independent", "adapter", "conditional", "prompt"}
+        How the class enters.
+    rank, n_prompt_tokens : int
+        See `ConditioningConfig`.
+    class_dropout : float
+        Share of class-stage texts trained without their class (modes ``conditional`` and ``prompt``).
+    adapt_steps, class_steps : int
+        Optimiser steps of the class-free adaptation and of the classes.
+    batch_size : int
+        Texts per step; every step of the class stage has the same number of texts of each class, on average.
+    n_scored : int
+        Hidden tokens scored per text.
+    adapt_level_low, class_level_low : float
+        Lowest share of hidden tokens in training.
+    learning_rate, head_learning_rate, class_learning_rate : float
+        Of the shared network, of a head without pretraining, of the class parts.
+    shared_learning_rate_scale : float
+        Factor on `learning_rate` in the class stage.
+    hybrid_weight : float
+        Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
+    freeze_embeddings : bool
+        Keep the word embeddings (and the tied projection) as pretrained.
+    n_folds : int
+        Folds of the cross-fitted class unigrams.
+    smoothing, pair_smoothing : tuple of float
+        Candidates for the counts of tokens and of pairs; the validation split chooses. No pair candidates: no pairs.
+    n_steps, n_mc_samples : int
+        Path steps and draws of scoring.
+    seed : int
+    precision : {"auto", "float32", "bfloat16"}
+    checkpoint_steps : int
+    """
+
+    backbone: str = "minilm"
+    backbone_layers: int | None = 4
+    max_length: int = 128
+    truncation: Truncation = "tail"
+    mode: Mode = "conditional"
+    rank: int = 32
+    n_prompt_tokens: int = 8
+    class_dropout: float = 0.1
+    adapt_steps: int = 200
+    class_steps: int = 200
+    batch_size: int = 32
+    n_scored: int = 24
+    adapt_level_low: float = 0.1
+    class_level_low: float = 0.15
+    learning_rate: float = 5e-4
+    head_learning_rate: float = 1e-3
+    class_learning_rate: float = 3e-3
+    shared_learning_rate_scale: float = 0.6
+    hybrid_weight: float = 0.0
+    freeze_embeddings: bool = True
+    n_folds: int = 8
+    smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    n_steps: int = 2
+    n_mc_samples: int = 2
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    checkpoint_steps: int = 100
+
+    def __post_init__(self) -> None:
+        _check_choice("mode", self.mode, get_args(Mode))
+        _check_choice("truncation", self.truncation, get_args(Truncation))
+        for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(three_parts(f"{name} >= 1", str(getattr(self, name)), "Raise it."))
+        for name in ("adapt_steps", "class_steps", "hybrid_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
+        if self.n_folds < 2:
+            raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainConfig:
+        """Build from `as_dict`'s result.
+
+        Raises
+        ------
+        ValueError
+            On an unknown option.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise ValueError(three_parts("a training option", repr(name), f"Use {nearest(name, known)}."))
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+PRESETS = {
+    "demo": TrainConfig(),
+    "cpu": TrainConfig(
+        backbone_layers=None, max_length=256, adapt_steps=2000, class_steps=3000, n_scored=48, n_steps=4
+    ),
+    "gpu": TrainConfig(
+        backbone="roberta-base",
+        backbone_layers=None,
+        max_length=384,
+        adapt_steps=20_000,
+        class_steps=20_000,
+        batch_size=64,
+        n_scored=96,
+        learning_rate=1e-4,
+        freeze_embeddings=False,
+        n_steps=4,
+        n_mc_samples=4,
+        checkpoint_steps=500,
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> TrainConfig:
+    """Return a preset with changes.
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of that name.
+    """
+    _check_choice("preset", name, tuple(PRESETS))
+    return replace(PRESETS[name], **changes)

@@ -1,0 +1,103 @@
+"""Training examples in a fixed order: which text is visited when, under which class, with which masks.
+
+The whole schedule follows from the seed. Item i of a stage is the same in a run that was killed and resumed, in a run
+with other workers, and in a run with a longer log; no random state has to be carried over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from gencls.diffusion.collator import Example
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingTexts:
+    """Tokenised training texts.
+
+    Attributes
+    ----------
+    token_ids : list of N ndarray of shape (L,), int64; every text has a token
+    labels, folds : ndarray of shape (N,), int64
+    n_classes : int
+    """
+
+    token_ids: list[IntArray]
+    labels: IntArray
+    folds: IntArray
+    n_classes: int
+
+
+def uniform_schedule(n_texts: int, n_examples: int, *, generator: np.random.Generator) -> IntArray:
+    """Visit all texts once before any is visited again."""
+    epochs = -(-n_examples // n_texts)
+    order = np.concatenate([generator.permutation(n_texts) for _ in range(epochs)])
+    return order[:n_examples].astype(np.int64)
+
+
+def balanced_schedule(labels: IntArray, n_examples: int, *, generator: np.random.Generator) -> IntArray:
+    """Visit the classes in turn, each class's texts once before any is visited again.
+
+    Classes then get equal numbers of texts and steps whatever their sizes: inequality would bias every ratio.
+    """
+    classes = np.unique(labels)
+    per_class = -(-n_examples // len(classes))
+    columns = []
+    for label in classes:
+        members = np.flatnonzero(labels == label)
+        columns.append(members[uniform_schedule(len(members), per_class, generator=generator)])
+    rows = np.stack(columns, axis=1)
+    return generator.permuted(rows, axis=1).reshape(-1)[:n_examples].astype(np.int64)
+
+
+class ScheduledExamples(Dataset[Example]):
+    """The examples of one training stage.
+
+    Parameters
+    ----------
+    texts : TrainingTexts
+    schedule : ndarray of shape (n_examples,), int64
+        Text of each example.
+    class_dropout : float
+        Share of examples without their class; 1 trains the class-free model.
+    seed : int
+    """
+
+    def __init__(self, texts: TrainingTexts, schedule: IntArray, *, class_dropout: float, seed: int) -> None:
+        self.texts = texts
+        self.schedule = schedule
+        generator = np.random.default_rng(seed)
+        self.is_dropped = generator.random(len(schedule)) < class_dropout
+        self.seeds = generator.integers(0, 2**63 - 1, size=len(schedule))
+
+    def __len__(self) -> int:
+        return len(self.schedule)
+
+    def __getitem__(self, index: int) -> Example:
+        text = int(self.schedule[index])
+        label = int(self.texts.labels[text])
+        return Example(
+            token_ids=self.texts.token_ids[text],
+            class_id=self.texts.n_classes if self.is_dropped[index] else label,
+            fold_id=int(self.texts.folds[text]),
+            label=label,
+            seed=int(self.seeds[index]),
+        )
+
+
+def token_budget(schedule: IntArray, texts: TrainingTexts) -> dict[str, list[int]]:
+    """Return texts and tokens seen per class: the record that the budgets were equal."""
+    labels = texts.labels[schedule]
+    lengths = np.array([len(texts.token_ids[index]) for index in schedule])
+    classes: Sequence[int] = range(texts.n_classes)
+    return {
+        "texts": [int((labels == label).sum()) for label in classes],
+        "tokens": [int(lengths[labels == label].sum()) for label in classes],
+    }

@@ -1,0 +1,258 @@
+"""One training stage on the Hugging Face Trainer: fixed example order, level log, time budget, resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from gencls.diffusion.collator import DiffusionCollator
+from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
+from gencls.training.examples import ScheduledExamples
+
+logger = logging.getLogger("gencls.training")
+COMPLETE = "complete.json"
+
+
+class TrainingModel(nn.Module):
+    """The loss around a denoiser, in the form the Trainer calls.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    hybrid_weight : float
+        Weight of the posterior's cross-entropy; see `gencls.diffusion.objective`.
+    """
+
+    def __init__(self, denoiser: Denoiser, hybrid_weight: float) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.hybrid_weight = hybrid_weight
+        self.levels = LevelLosses.empty()
+
+    def forward(
+        self,
+        batch: RowBatch,
+        class_ids: Tensor,
+        fold_ids: Tensor,
+        labels: Tensor,
+        n_tokens: Tensor,
+        n_hidden: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the loss of a collated batch."""
+        rows = batch.scored.nonzero()[:, 0]
+        log_probs = self.denoiser(batch, class_ids, fold_ids)
+        losses = negative_elbo_per_token(log_probs, rows, len(class_ids))
+        self.levels.add(losses, n_hidden / n_tokens)
+        loss = losses.mean()
+        if self.hybrid_weight > 0:
+            loss = loss + self.hybrid_weight * self._decision_loss(batch, fold_ids, labels, n_hidden, rows)
+        return {"loss": loss}
+
+    def _decision_loss(
+        self, batch: RowBatch, fold_ids: Tensor, labels: Tensor, n_hidden: Tensor, rows: Tensor
+    ) -> Tensor:
+        by_class = torch.stack(
+            [
+                self.denoiser(batch, torch.full_like(labels, index), fold_ids)
+                for index in range(self.denoiser.n_classes)
+            ]
+        )
+        weights = n_hidden / batch.scored.sum(dim=1)
+        return posterior_cross_entropy(by_class, rows, weights.to(by_class.dtype), labels).mean()
+
+
+class StageTrainer(Trainer):
+    """Trainer that keeps the examples' order, uses the denoiser's parameter groups and logs the loss by level."""
+
+    def __init__(self, *args: Any, learning_rates: dict[str, float], **kwargs: Any) -> None:
+        self.learning_rates = learning_rates
+        super().__init__(*args, **kwargs)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = self.model.denoiser.parameter_groups(**self.learning_rates)  # type: ignore[union-attr]
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
+        return self.optimizer
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        levels: LevelLosses = self.model.levels  # type: ignore[union-attr,assignment]
+        super().log({**logs, **levels.pop()}, *args, **kwargs)
+
+
+@dataclass
+class _LogWriter(TrainerCallback):
+    """Appends the Trainer's log to a JSON-lines file and marks finished checkpoints."""
+
+    path: Path
+    stage: str
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.stage, "step": state.global_step, **(logs or {})}) + "\n")
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        # written last: a checkpoint without it was cut off by a kill and is not resumed from
+        (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}))
+
+
+@dataclass
+class _Deadline(TrainerCallback):
+    """Ends a stage that overruns its share of the time budget: the last guard, after the planned step count."""
+
+    seconds: float | None
+    started: float = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.seconds is not None and time.monotonic() - self.started > self.seconds:
+            logger.warning("time budget reached at step %d of %d", state.global_step, state.max_steps)
+            control.should_training_stop = True
+
+
+def is_bfloat16_faster(device: torch.device) -> bool:
+    """Time a matrix product in both types on this device."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right = torch.ones(512, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            left @ right
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+
+
+def run_stage(
+    name: str,
+    denoiser: Denoiser,
+    examples: ScheduledExamples,
+    collator: DiffusionCollator,
+    folder: Path,
+    *,
+    batch_size: int,
+    learning_rates: dict[str, float],
+    hybrid_weight: float,
+    bf16: bool,
+    checkpoint_steps: int,
+    max_seconds: float | None,
+    progress: bool,
+    on_step: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Train one stage, from its last complete checkpoint if there is one.
+
+    Returns
+    -------
+    dict
+        ``steps``, ``seconds`` of this call, ``loss`` (mean training loss).
+    """
+    model = TrainingModel(denoiser, hybrid_weight)
+    stage_folder = folder / "checkpoints" / name
+    n_steps = len(examples) // batch_size
+    if n_steps == 0:
+        return {"steps": 0, "seconds": 0.0, "loss": float("nan")}
+    arguments = TrainingArguments(
+        output_dir=str(stage_folder),
+        max_steps=n_steps,
+        per_device_train_batch_size=batch_size,
+        warmup_steps=max(1, min(100, n_steps // 10)),
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        save_steps=checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=min(25, n_steps),
+        disable_tqdm=not progress or bool(os.environ.get("CI")),
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        bf16=bf16,
+        use_cpu=denoiser.bias.device.type == "cpu",
+        seed=0,
+        label_names=["labels"],
+    )
+    callbacks: list[TrainerCallback] = [_LogWriter(folder / "training_log.jsonl", name), _Deadline(max_seconds)]
+    if on_step is not None:
+        callbacks.append(_StepHook(on_step))
+    trainer = StageTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=examples,
+        data_collator=collator,
+        callbacks=callbacks,
+        learning_rates=learning_rates,
+    )
+    start = time.monotonic()
+    result = trainer.train(resume_from_checkpoint=last_complete_checkpoint(stage_folder))
+    return {
+        "steps": result.global_step,
+        "seconds": time.monotonic() - start,
+        "loss": float(result.training_loss),
+    }
+
+
+@dataclass
+class _StepHook(TrainerCallback):
+    """Calls a function after every optimiser step."""
+
+    function: Callable[[int], None]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.function(state.global_step)
+
+
+def last_complete_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end; remove newer broken ones."""
+    import shutil
+
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        if (Path(last) / COMPLETE).exists():
+            return last
+        logger.warning("checkpoint %s is incomplete (a kill while it was written): ignored", Path(last).name)
+        shutil.rmtree(last)
+    return None
+
+
+def steps_within(
+    seconds: float, denoiser: Denoiser, examples: ScheduledExamples, collator: DiffusionCollator, **options: Any
+) -> int:
+    """Return how many steps fit in a time, from three timed trial steps that change nothing."""
+    model = TrainingModel(denoiser, options["hybrid_weight"])
+    model.train()
+    size, device = options["batch_size"], denoiser.bias.device
+    times = []
+    for trial in range(4):
+        start = time.monotonic()
+        items = [examples[(trial * size + place) % len(examples)] for place in range(size)]
+        inputs = {key: value.to(device) for key, value in collator(items).items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=options["bf16"]):
+            loss = model(**inputs)["loss"]
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        times.append(time.monotonic() - start)
+    # a fifth more for the optimiser, the checkpoints and a noisy machine
+    return max(1, int(seconds / (1.2 * sorted(times[1:])[1])))

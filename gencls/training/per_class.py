@@ -1,0 +1,336 @@
+"""All classes of a data set: adapt the backbone to the domain, then train the classes with equal budgets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gencls.data.errors import three_parts
+from gencls.diffusion.backbones import Backbone
+from gencls.diffusion.collator import DiffusionCollator
+from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.schedule import LevelSchedule
+from gencls.diffusion.statistics import ClassStatistics
+from gencls.diffusion.unigram import assign_folds
+from gencls.training.config import TrainConfig
+from gencls.training.examples import (
+    ScheduledExamples,
+    TrainingTexts,
+    balanced_schedule,
+    token_budget,
+    uniform_schedule,
+)
+from gencls.training.head import fit_linear_head
+from gencls.training.loop import is_bfloat16_faster, run_stage, steps_within
+from gencls.data.storage import read_json, write_json
+
+logger = logging.getLogger("gencls.training")
+HEAD_TEXTS = 1200
+#: Shares of a time budget.
+ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
+
+
+@dataclass
+class TrainingResult:
+    """A trained denoiser and the record of its training (plain JSON data)."""
+
+    denoiser: Denoiser
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TokenizedSplit:
+    """Scorable ids and class indices of a split."""
+
+    token_ids: list[NDArray[np.int64]]
+    labels: NDArray[np.int64]
+
+
+def train_denoiser(
+    backbone: Backbone,
+    train: TokenizedSplit,
+    validation: TokenizedSplit,
+    label_names: Sequence[str],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: torch.device | None = None,
+    time_budget: float | None = None,
+    progress: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> TrainingResult:
+    """Train one denoiser for all classes; the same call with the same folder resumes a killed run.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    train, validation : TokenizedSplit
+        Validation chooses the smoothing of the class unigrams.
+    label_names : sequence of C str
+    config : TrainConfig
+    folder : Path
+        Run folder: checkpoints, log and plan are written there.
+    device : torch.device, optional
+    time_budget : float, optional
+        Minutes for both stages; fewer steps are planned if the configured ones do not fit.
+    progress : bool
+    on_step : callable, optional
+        Called with the step number after every optimiser step.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    ValueError
+        If a class has no training text with a token.
+    """
+    start = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = _training_texts(train, len(label_names), config)
+    torch.manual_seed(config.seed)
+    mode = ConditioningConfig(mode=config.mode, rank=config.rank, n_prompt_tokens=config.n_prompt_tokens)
+    denoiser = Denoiser(backbone, len(label_names), mode)
+    _without_dropout(denoiser)
+    denoiser.to(device or torch.device("cpu"))
+    bf16 = config.precision == "bfloat16" or (
+        config.precision == "auto" and is_bfloat16_faster(denoiser.bias.device)
+    )
+    smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
+    head_gain = _fit_head(denoiser, texts, config, bf16)
+    stages = _stages(texts, config)
+    plan = _plan(stages, denoiser, config, folder, bf16, time_budget)
+    stage_options = {"bf16": bf16, "checkpoint_steps": config.checkpoint_steps, "progress": progress, "on_step": on_step}
+    adapt = _adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
+    classes = _train_classes(denoiser, backbone, label_names, stages["classes"], plan, config, folder, stage_options)
+    denoiser.use_training_tables(None, None)
+    denoiser.eval()
+    n_class_examples = plan["class_steps"] * config.batch_size
+    record = {
+        "adapt": adapt,
+        "classes": classes,
+        "plan": plan,
+        "class_budget": token_budget(stages["classes"].schedule[:n_class_examples], texts),
+        "smoothing": smoothing,
+        "head_gain_nats": head_gain,
+        "bf16": bf16,
+        "seconds": time.monotonic() - start,
+        "parameters": sum(value.numel() for value in denoiser.parameters()),
+    }
+    return TrainingResult(denoiser, record)
+
+
+def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) -> TrainingTexts:
+    keep = [place for place, ids in enumerate(train.token_ids) if len(ids)]
+    labels = train.labels[keep]
+    missing = sorted(set(range(n_classes)) - set(labels.tolist()))
+    if missing:
+        raise ValueError(
+            three_parts("training texts with tokens in every class", f"none in classes {missing}", "Add texts.")
+        )
+    folds = assign_folds(len(keep), config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    return TrainingTexts([train.token_ids[place] for place in keep], labels, folds, n_classes)
+
+
+def _without_dropout(denoiser: Denoiser) -> None:
+    """Dropout off: hidden tokens are noise enough, and a resumed run then needs no random state of the device."""
+    for module in denoiser.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def _set_statistics(
+    denoiser: Denoiser, backbone: Backbone, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
+) -> dict[str, float]:
+    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
+    statistics = ClassStatistics.from_texts(texts.token_ids, texts.labels, texts.folds, texts.n_classes, denoiser.vocab_size)
+    chosen = statistics.choose_smoothing(
+        validation.token_ids, validation.labels, unigram=config.smoothing, pair=config.pair_smoothing
+    )
+    full = statistics.table(**chosen)
+    denoiser.set_unigram(
+        None if backbone.has_head else torch.from_numpy(full.log_frequencies).float(),
+        torch.from_numpy(full.deviations).float(),
+    )
+    keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)
+    denoiser.pairs.set_table(keys, torch.from_numpy(full.pair_deviations))
+    folds = [statistics.table(**chosen, without_fold=fold) for fold in range(statistics.n_folds)]
+    denoiser.use_training_tables(
+        torch.from_numpy(np.stack([table.deviations for table in folds])).float(),
+        torch.from_numpy(np.stack([table.pair_deviations for table in folds])).float(),
+    )
+    return chosen
+
+
+def _fit_head(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig, bf16: bool) -> float:
+    generator = np.random.default_rng([config.seed, 2])
+    chosen = generator.permutation(len(texts.token_ids))[:HEAD_TEXTS]
+    device = denoiser.bias.device.type
+    gain = fit_linear_head(
+        denoiser,
+        [texts.token_ids[place] for place in chosen],
+        generator=generator,
+        batch_size=config.batch_size,
+        autocast=lambda: torch.autocast(device, torch.bfloat16, enabled=bf16),
+    )
+    logger.info("head: %.3f nats per token under the unigram before any training step", gain)
+    return gain
+
+
+def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExamples]:
+    generator = np.random.default_rng([config.seed, 3])
+    adapt = uniform_schedule(len(texts.labels), config.adapt_steps * config.batch_size, generator=generator)
+    classes = balanced_schedule(texts.labels, config.class_steps * config.batch_size, generator=generator)
+    dropout = config.class_dropout if config.mode in {"conditional", "prompt"} else 0.0
+    return {
+        "adapt": ScheduledExamples(texts, adapt, class_dropout=1.0, seed=config.seed * 2 + 1),
+        "classes": ScheduledExamples(texts, classes, class_dropout=dropout, seed=config.seed * 2 + 2),
+    }
+
+
+def _collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:
+    return DiffusionCollator(denoiser.frame, LevelSchedule(low, 1.0), config.n_scored)
+
+
+def _plan(
+    stages: dict[str, ScheduledExamples],
+    denoiser: Denoiser,
+    config: TrainConfig,
+    folder: Path,
+    bf16: bool,
+    time_budget: float | None,
+) -> dict[str, Any]:
+    """Fix the step counts once; a resumed run reads them back, so that it ends where the first would have."""
+    path = folder / "plan.json"
+    if path.exists():
+        return read_json(path)
+    plan: dict[str, Any] = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
+    plan["time_budget"] = time_budget
+    if time_budget is not None:
+        weights = {"adapt": (ADAPT_SHARE, 0.0), "class": (CLASS_SHARE, config.hybrid_weight)}
+        for name, (share, hybrid) in weights.items():
+            examples = stages["adapt" if name == "adapt" else "classes"]
+            if not len(examples):
+                continue
+            fitting = steps_within(
+                60 * time_budget * share,
+                denoiser,
+                examples,
+                _collator(denoiser, config.class_level_low, config),
+                batch_size=config.batch_size,
+                bf16=bf16,
+                hybrid_weight=hybrid,
+            )
+            plan[f"{name}_steps"] = min(plan[f"{name}_steps"], fitting)
+        logger.info("time budget %.1f min: %d + %d steps", time_budget, plan["adapt_steps"], plan["class_steps"])
+    write_json(path, plan)
+    return plan
+
+
+def _first(examples: ScheduledExamples, n_examples: int) -> ScheduledExamples:
+    """The first examples of a stage."""
+    cut = ScheduledExamples.__new__(ScheduledExamples)
+    cut.texts, cut.schedule = examples.texts, examples.schedule[:n_examples]
+    cut.is_dropped, cut.seeds = examples.is_dropped[:n_examples], examples.seeds[:n_examples]
+    return cut
+
+
+def _seconds(plan: dict[str, Any], share: float) -> float | None:
+    budget = plan.get("time_budget")
+    return None if budget is None else 1.2 * 60 * budget * share
+
+
+def _adapt(
+    denoiser: Denoiser, examples: ScheduledExamples, plan: dict[str, Any], config: TrainConfig, folder: Path, options: Any
+) -> dict[str, float]:
+    _train_only_shared(denoiser, config)
+    return run_stage(
+        "adapt",
+        denoiser,
+        _first(examples, plan["adapt_steps"] * config.batch_size),
+        _collator(denoiser, config.adapt_level_low, config),
+        folder,
+        batch_size=config.batch_size,
+        learning_rates=_learning_rates(config, 1.0),
+        hybrid_weight=0.0,
+        max_seconds=_seconds(plan, ADAPT_SHARE),
+        **options,
+    )
+
+
+def _train_classes(
+    denoiser: Denoiser,
+    backbone: Backbone,
+    label_names: Sequence[str],
+    examples: ScheduledExamples,
+    plan: dict[str, Any],
+    config: TrainConfig,
+    folder: Path,
+    options: Any,
+) -> dict[str, float]:
+    _start_classes(denoiser, backbone, label_names)
+    _train_only_class_parts(denoiser, config)
+    return run_stage(
+        "classes",
+        denoiser,
+        _first(examples, plan["class_steps"] * config.batch_size),
+        _collator(denoiser, config.class_level_low, config),
+        folder,
+        batch_size=config.batch_size,
+        learning_rates=_learning_rates(config, config.shared_learning_rate_scale),
+        hybrid_weight=config.hybrid_weight,
+        max_seconds=_seconds(plan, CLASS_SHARE),
+        **options,
+    )
+
+
+def _learning_rates(config: TrainConfig, scale: float) -> dict[str, float]:
+    return {
+        "learning_rate": config.learning_rate * scale,
+        "head_learning_rate": config.head_learning_rate * scale,
+        "class_learning_rate": config.class_learning_rate,
+    }
+
+
+def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence[str]) -> None:
+    network = denoiser.network
+    if isinstance(network, Independent):
+        network.start_classes()
+    if isinstance(network, Prompt):
+        tokenizer = backbone.tokenizer
+        network.start_from_words([tokenizer(name, add_special_tokens=False)["input_ids"] for name in label_names])
+
+
+def _train_only_shared(denoiser: Denoiser, config: TrainConfig) -> None:
+    """Adaptation trains encoder, head and class-free bias."""
+    class_names = denoiser.class_parameter_names()
+    for name, value in denoiser.named_parameters():
+        value.requires_grad_(name not in class_names)
+    _freeze_embeddings(denoiser, config)
+
+
+def _train_only_class_parts(denoiser: Denoiser, config: TrainConfig) -> None:
+    """The class stage trains what its mode says: copies, adapters, or everything."""
+    class_names = denoiser.class_parameter_names()
+    shares_network = config.mode in {"conditional", "prompt"}
+    for name, value in denoiser.named_parameters():
+        value.requires_grad_(name in class_names or shares_network)
+    _freeze_embeddings(denoiser, config)
+
+
+def _freeze_embeddings(denoiser: Denoiser, config: TrainConfig) -> None:
+    if config.freeze_embeddings:
+        denoiser.projection.requires_grad_(False)
+        for name, value in denoiser.named_parameters():
+            if "word_embeddings" in name or "tok_embeddings" in name:
+                value.requires_grad_(False)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from gencls.classifier.bayes import log_posterior
+from gencls.classifier.calibration import LengthTemperature, _objective, fit_temperature, mean_nll
+
+UNIFORM = np.log([0.5, 0.5])
+
+
+def simulate(n, a, b, seed=0, prior=(0.5, 0.5)):
+    """Scores whose true temperature is a * L**b: y is drawn from the posterior itself."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 400, size=n)
+    evidence = np.stack([np.zeros(n), rng.normal(0, 2.5, n)], axis=1)
+    proba = np.exp(log_posterior(evidence, np.log(prior)))
+    y = (rng.random(n) < proba[:, 1]).astype(int)
+    shared = -6.0 * lengths + rng.normal(0, 40, n)
+    return evidence * (a * lengths**b)[:, None] + shared[:, None], y, lengths
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.4, 0.5), (2.0, 0.25), (0.05, 1.0)])
+@pytest.mark.parametrize("prior", [(0.5, 0.5), (0.2, 0.8)])
+def test_true_temperature_is_found(a, b, prior):
+    scores, y, lengths = simulate(8000, a, b, prior=prior)
+    found = fit_temperature(scores, y, lengths, np.log(prior))
+    probe = np.array([20, 100, 300])
+    ratio = found.temperature(probe) / (a * probe**b)
+    assert np.abs(np.log(ratio)).max() < 0.12  # about four standard errors at n = 8000
+    assert abs(found.b - b) < 0.16
+
+
+def test_never_worse_than_no_calibration_on_the_same_data():
+    rng = np.random.default_rng(3)
+    for trial in range(25):
+        n, c = int(rng.integers(4, 60)), int(rng.integers(2, 5))
+        scores = rng.normal(size=(n, c)) * 10 ** rng.uniform(-3, 4)
+        y = np.concatenate([[0, 1], rng.integers(c, size=n - 2)])
+        lengths, log_prior = rng.integers(0, 500, size=n), np.full(c, -np.log(c))
+        found = fit_temperature(scores, y, lengths, log_prior, length_aware=bool(trial % 2))
+        after = mean_nll(log_posterior(scores, log_prior, found.temperature(lengths)), y)
+        assert after <= mean_nll(log_posterior(scores, log_prior), y) + 1e-12
+
+
+def test_saturated_scores_are_brought_back():
+    scores, y, lengths = simulate(2000, 3000.0, 0.0)
+    found = fit_temperature(scores, y, lengths, UNIFORM)
+    nll = mean_nll(log_posterior(scores, UNIFORM, found.temperature(lengths)), y)
+    assert nll < 0.6 < 100 < mean_nll(log_posterior(scores, UNIFORM), y)
+
+
+def test_separable_scores_give_a_finite_temperature():
+    y = np.arange(40) % 2
+    scores = np.where(np.eye(2, dtype=bool)[y], 0.0, -3.0)
+    found = fit_temperature(scores, y, np.full(40, 100), UNIFORM)
+    assert 1e-2 <= found.temperature(100) < 1
+
+
+def test_scores_without_class_signal_keep_temperature_one():
+    scores = np.tile(np.linspace(-900, -100, 10)[:, None], (1, 2))
+    found = fit_temperature(scores, np.arange(10) % 2, np.arange(10), UNIFORM)
+    assert found == LengthTemperature(1.0, 0.0)
+
+
+def test_equal_lengths_and_length_blind_fits_have_no_exponent():
+    scores, y, lengths = simulate(500, 4.0, 0.0)
+    assert fit_temperature(scores, y, np.full(500, 77), UNIFORM).b == pytest.approx(0, abs=1e-9)
+    assert fit_temperature(scores, y, lengths, UNIFORM, length_aware=False).b == 0
+
+
+def test_scale_of_the_scores_is_absorbed():
+    scores, y, lengths = simulate(1000, 1.0, 0.3)
+    one, ten = (fit_temperature(scores * s, y, lengths, UNIFORM).temperature(100) for s in (1, 10))
+    assert ten / one == pytest.approx(10, rel=0.01)  # up to the weak ridge
+
+
+def test_gradient_agrees_with_differences():
+    scores, y, lengths = simulate(200, 2.0, 0.3)
+    log_length = np.log(lengths)
+    objective = _objective(scores, y, log_length - log_length.mean(), UNIFORM)
+    theta, step = np.array([1.1, 0.2]), 1e-6
+    numeric = [(objective(theta + e)[0] - objective(theta - e)[0]) / (2 * step) for e in np.eye(2) * step]
+    np.testing.assert_allclose(objective(theta)[1], numeric, rtol=1e-6)
+
+
+def test_round_trip_and_empty_text():
+    law = LengthTemperature(0.7, 0.4)
+    assert LengthTemperature.from_dict(law.as_dict()) == law
+    np.testing.assert_allclose(law.temperature([0, 1]), 0.7)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 0.0), (-1.0, 0.0), (np.inf, 0.0), (1.0, np.nan)])
+def test_impossible_laws_are_refused(a, b):
+    with pytest.raises(ValueError, match="finite a > 0"):
+        LengthTemperature(a, b)
+
+
+def test_bad_input_is_refused():
+    good = np.zeros((4, 2)), np.array([0, 1, 0, 1]), np.full(4, 9), UNIFORM
+    with pytest.raises(ValueError, match="at least two classes"):
+        fit_temperature(good[0], np.zeros(4, int), good[2], UNIFORM)
+    with pytest.raises(ValueError, match="expected shapes"):
+        fit_temperature(good[0], good[1][:3], good[2], UNIFORM)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        fit_temperature(np.full((4, 2), -np.inf), *good[1:])
+    with pytest.raises(ValueError, match="keys a and b"):
+        LengthTemperature.from_dict({"a": 1.0})

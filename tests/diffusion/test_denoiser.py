@@ -1,0 +1,241 @@
+"""The denoiser in all four modes: normalised, independent of the batch, classes apart, trainable, saved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gencls.diffusion import denoiser as denoiser_module
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.conditioning import ConditioningConfig
+from gencls.diffusion.denoiser import Denoiser, RowBatch
+
+C = 3
+MODES = ["independent", "adapter", "conditional", "prompt"]
+CLOSE = {"atol": 2e-5, "rtol": 1e-5}
+
+
+def make(mode, seed=0):
+    """A denoiser away from its start, so that no two classes agree and no part is zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = Denoiser(
+            load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=3)
+        )
+        with torch.no_grad():
+            for value in denoiser.parameters():
+                value.add_(0.1 * torch.randn_like(value))
+            denoiser.set_unigram(None, torch.randn(C, denoiser.vocab_size))
+    return denoiser.eval()
+
+
+def make_batch(frame, lengths=(6, 1, 9, 4), width=None, seed=0):
+    """Framed and padded rows of random characters; half of the tokens hidden, the first always."""
+    rng = np.random.default_rng(seed)
+    shape = (len(lengths), width or max(lengths) + 2)
+    targets, attention = torch.full(shape, frame.pad), torch.zeros(shape, dtype=torch.long)
+    scored = torch.zeros(shape, dtype=torch.bool)
+    for row, length in enumerate(lengths):
+        targets[row, : length + 2] = torch.from_numpy(frame.frame(rng.integers(5, 99, size=length)))
+        attention[row, : length + 2] = 1
+        scored[row, 1 : length + 1] = torch.from_numpy(rng.random(length) < 0.5)
+        scored[row, 1] = True
+    return RowBatch(torch.where(scored, frame.mask, targets), attention, targets, scored)
+
+
+def rows_of(batch, index):
+    return RowBatch(*(getattr(batch, name)[index] for name in batch.__dataclass_fields__))
+
+
+@pytest.fixture(scope="module", params=MODES)
+def denoiser(request):
+    return make(request.param)
+
+
+@pytest.mark.parametrize("class_id", [0, 2, C])
+@torch.no_grad()
+def test_log_probs_of_all_candidates_sum_to_one(denoiser, class_id):
+    one = rows_of(make_batch(denoiser.frame), slice(2, 3))
+    place = one.scored[0].nonzero()[-1, 0]
+    batch = RowBatch(*(getattr(one, name).repeat(99, 1) for name in one.__dataclass_fields__))
+    batch.scored = torch.zeros_like(batch.scored)
+    batch.scored[:, place] = True
+    batch.target_ids[:, place] = torch.arange(99)
+    log_probs = denoiser(batch, torch.full((99,), class_id))
+    assert log_probs.shape == (99,)
+    assert log_probs.double().exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert log_probs.max() < 0
+
+
+@torch.no_grad()
+def test_a_mixed_batch_equals_its_rows_one_by_one(denoiser):
+    batch, classes = make_batch(denoiser.frame), torch.tensor([2, C, 0, 2])
+    together = denoiser(batch, classes)
+    alone = torch.cat([denoiser(rows_of(batch, slice(i, i + 1)), classes[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(together, alone, **CLOSE)
+    by_class = {c: denoiser(batch, torch.full((4,), c)) for c in range(C + 1)}
+    row_of = batch.scored.nonzero()[:, 0]
+    chosen = torch.stack([by_class[int(classes[row])][place] for place, row in enumerate(row_of)])
+    torch.testing.assert_close(together, chosen, **CLOSE)
+    for first in range(C + 1):
+        for second in range(first):
+            assert (by_class[first] - by_class[second]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_padding_and_row_order_change_nothing(denoiser):
+    batch, wide = make_batch(denoiser.frame), make_batch(denoiser.frame, width=40)
+    classes = torch.tensor([1, 0, C, 2])
+    expected = denoiser(batch, classes)
+    torch.testing.assert_close(denoiser(wide, classes), expected, **CLOSE)
+    order = torch.tensor([3, 1, 0, 2])
+    sizes = batch.scored.sum(dim=1).tolist()
+    parts = expected.split(sizes)
+    shuffled = denoiser(rows_of(batch, order), classes[order])
+    torch.testing.assert_close(shuffled, torch.cat([parts[i] for i in order]), **CLOSE)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 1024])
+def test_chunks_without_gradients_equal_the_gradient_path(denoiser, monkeypatch, rows):
+    batch, classes = make_batch(denoiser.frame), torch.tensor([0, 1, 2, C])
+    with_gradient = denoiser(batch, classes)
+    assert with_gradient.requires_grad
+    monkeypatch.setattr(denoiser_module, "PROJECTION_ROWS", rows)
+    with torch.no_grad():
+        torch.testing.assert_close(denoiser(batch, classes), with_gradient.detach(), **CLOSE)
+
+
+def test_training_and_evaluation_attention_agree(denoiser):
+    """Eager attention in training, fused in evaluation: the same function."""
+    batch, classes = make_batch(denoiser.frame), torch.tensor([0, 1, 2, C])
+    with torch.no_grad():
+        evaluated = denoiser.eval()(batch, classes)
+        trained = denoiser.train()(batch, classes)
+    denoiser.eval()
+    torch.testing.assert_close(trained, evaluated, **CLOSE)
+
+
+def test_nothing_scored_and_empty_texts(denoiser):
+    batch = make_batch(denoiser.frame, lengths=(3, 2))
+    batch.scored = torch.zeros_like(batch.scored)
+    classes = torch.tensor([0, C])
+    assert denoiser(batch, classes).shape == (0,)
+    with torch.no_grad():
+        assert denoiser(batch, classes).shape == (0,)
+        with_empty = make_batch(denoiser.frame, lengths=(3, 2))
+        with_empty.target_ids[1] = torch.tensor([denoiser.frame.bos, denoiser.frame.eos, 0, 0, 0])
+        with_empty.input_ids[1], with_empty.attention_mask[1] = (
+            with_empty.target_ids[1],
+            torch.tensor([1, 1, 0, 0, 0]),
+        )
+        with_empty.scored[1] = False
+        assert torch.isfinite(denoiser(with_empty, classes)).all()
+
+
+@torch.no_grad()
+def test_no_class_knows_nothing_of_the_classes(denoiser):
+    """Whatever happens to the parts of the classes, index C gives the same bits."""
+    changed = make(mode_of(denoiser))
+    batch = make_batch(changed.frame)
+    classes = [torch.full((4,), index) for index in (C, 0)]
+    before = [changed(batch, ids) for ids in classes]
+    changed.set_unigram(None, torch.randn(C, changed.vocab_size, generator=torch.Generator().manual_seed(9)))
+    names = {f"network.{name}" for name in changed.network.class_parameter_names()}
+    for name, value in changed.named_parameters():
+        if name in names:
+            (value[:-1] if name == "network.tokens" else value).mul_(3.0)
+    assert torch.equal(changed(batch, classes[0]), before[0])
+    assert (changed(batch, classes[1]) - before[1]).abs().max() > 1e-2
+
+
+def mode_of(denoiser):
+    return type(denoiser.network).__name__.lower()
+
+
+@pytest.mark.parametrize("mode", ["adapter", "independent"])
+def test_training_one_class_leaves_the_others_alone(mode):
+    denoiser = make(mode)
+    batch = make_batch(denoiser.frame)
+    classes = [torch.full((4,), index) for index in range(C + 1)]
+    with torch.no_grad():
+        before = [denoiser(batch, ids) for ids in classes]
+    names = {f"network.{name}" for name in denoiser.network.class_parameter_names()}
+    for name, value in denoiser.named_parameters():
+        value.requires_grad_(name in names)
+    optimiser = torch.optim.AdamW(
+        [p for p in denoiser.parameters() if p.requires_grad], lr=0.003, weight_decay=0.1
+    )
+    for _ in range(4):
+        optimiser.zero_grad()
+        (-denoiser.train()(batch, classes[0]).mean()).backward()
+        optimiser.step()
+    denoiser.eval()
+    with torch.no_grad():
+        after = [denoiser(batch, ids) for ids in classes]
+    assert after[0].mean() > before[0].mean() + 1e-3
+    for index in (1, 2, C):
+        assert torch.equal(after[index], before[index])
+
+
+def test_gradient_reaches_every_part(denoiser):
+    for value in denoiser.parameters():
+        value.requires_grad_(True)
+    denoiser.zero_grad()
+    batch = make_batch(denoiser.frame)
+    sum(denoiser(batch, torch.full((4,), index)).sum() for index in range(C + 1)).backward()
+    known = {name for name, _ in denoiser.named_parameters()}
+    assert denoiser.class_parameter_names() <= known
+    unreached = [
+        name for name, value in denoiser.named_parameters() if value.grad is None or not value.grad.any()
+    ]
+    denoiser.zero_grad()
+    assert unreached == []
+
+
+def test_optimiser_groups_hold_every_trainable_parameter_once(denoiser):
+    rates = {"learning_rate": 1.0, "head_learning_rate": 2.0, "class_learning_rate": 3.0}
+    grouped = [value for group in denoiser.parameter_groups(**rates) for value in group["params"]]
+    trainable = [value for value in denoiser.parameters() if value.requires_grad]
+    assert len({id(value) for value in grouped}) == len(grouped) == len(trainable)
+    assert {id(value) for value in grouped} == {id(value) for value in trainable}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.no_grad()
+def test_state_dict_round_trip(mode):
+    first, second = make(mode, seed=0), make(mode, seed=1)
+    first.use_training_bias(torch.zeros(2, C, first.vocab_size))
+    batch, classes = make_batch(first.frame), torch.tensor([0, 1, 2, C])
+    assert (first(batch, classes) - second(batch, classes)).abs().max() > 1e-2
+    state = {name: value.clone() for name, value in first.state_dict().items()}
+    second.load_state_dict(state)
+    assert torch.equal(first(batch, classes), second(batch, classes))
+
+
+@torch.no_grad()
+def test_fold_tables_are_used_in_place_of_the_full_one(denoiser):
+    batch, classes = make_batch(denoiser.frame), torch.tensor([0, 1, 2, C])
+    full = denoiser.class_bias[:-1].clone()
+    tables = torch.randn(2, C, denoiser.vocab_size, generator=torch.Generator().manual_seed(3))
+    plain = denoiser(batch, classes)
+    expected = []
+    for table in tables:
+        denoiser.set_unigram(None, table)
+        expected.append(denoiser(batch, classes))
+    denoiser.set_unigram(None, full)
+    denoiser.use_training_bias(tables)
+    folds = torch.tensor([1, 0, 1, 1])
+    found = denoiser(batch, classes, folds)
+    unfolded = denoiser(batch, classes)
+    denoiser.use_training_bias(None)
+    row_of = batch.scored.nonzero()[:, 0]
+    torch.testing.assert_close(found, torch.where(folds[row_of] == 1, expected[1], expected[0]), **CLOSE)
+    assert torch.equal(unfolded, plain)
+    assert torch.equal(denoiser(batch, classes, folds), plain)
+
+
+@pytest.mark.parametrize("options", [{"mode": "lora"}, {"rank": 0}, {"n_prompt_tokens": 0}])
+def test_bad_conditioning_is_refused(options):
+    with pytest.raises(ValueError, match=r"Expected .*; got .*\. "):
+        ConditioningConfig(**options)

@@ -1,0 +1,189 @@
+"""Class unigrams: equal to scikit-learn's multinomial naive Bayes, and cross-fitted without leaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.naive_bayes import MultinomialNB
+
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.conditioning import ConditioningConfig
+from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.unigram import (
+    assign_folds,
+    choose_smoothing,
+    class_counts,
+    class_deviations,
+    cross_fitted_deviations,
+    log_frequencies,
+)
+
+C, V, N = 3, 99, 60
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    tables = rng.dirichlet(np.full(V - 5, 0.3), size=C)
+    labels = np.arange(N) % C
+    ids = [rng.choice(np.arange(5, V), size=rng.integers(1, 60), p=tables[label]) for label in labels]
+    return ids, labels
+
+
+def count_matrix(ids):
+    return np.stack([np.bincount(row, minlength=V) for row in ids])
+
+
+def test_counts_are_those_of_a_loop(data):
+    ids, labels = data
+    by_hand = np.zeros((C, V))
+    for row, label in zip(ids, labels, strict=True):
+        for token in row:
+            by_hand[label, token] += 1
+    np.testing.assert_array_equal(class_counts(ids, labels, C, V), by_hand)
+
+
+def test_a_class_without_texts_or_tokens_counts_zero():
+    counts = class_counts([np.array([1, 1]), np.array([], dtype=np.int64)], np.array([0, 2]), 4, 3)
+    np.testing.assert_array_equal(counts, [[0, 2, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    assert np.isfinite(class_deviations(counts, 1.0)).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 1.0, 5.0])
+def test_log_frequencies_are_those_of_multinomial_nb(data, smoothing):
+    ids, labels = data
+    nb = MultinomialNB(alpha=smoothing).fit(count_matrix(ids), labels)
+    ours = log_frequencies(class_counts(ids, labels, C, V), smoothing)
+    np.testing.assert_allclose(ours, nb.feature_log_prob_, atol=1e-12)
+
+
+def test_frequencies_and_deviations_add_up(data):
+    """log p(v) + deviation = log p(v | c), with the total smoothed C times as much."""
+    counts = class_counts(*data, C, V)
+    total = log_frequencies(counts.sum(axis=0), 0.7 * C)
+    np.testing.assert_allclose(
+        total + class_deviations(counts, 0.7), log_frequencies(counts, 0.7), atol=1e-12
+    )
+    np.testing.assert_allclose(np.exp(log_frequencies(counts, 0.7)).sum(axis=1), 1.0, atol=1e-12)
+
+
+def test_a_token_that_no_class_prefers_has_no_deviation():
+    counts = np.array([[8.0, 2.0, 10.0, 0.0], [2.0, 8.0, 10.0, 0.0]])
+    deviations = class_deviations(counts, 1.0)
+    np.testing.assert_allclose(deviations[:, 2:], 0.0, atol=1e-12)
+    np.testing.assert_allclose(
+        deviations[0, :2], deviations[1, 1::-1], atol=1e-12
+    )  # the classes mirror each other
+    assert deviations[0, 0] > 0 > deviations[1, 0]
+
+
+def test_smoothing_shrinks_a_word_seen_once():
+    """One occurrence in 10 000 tokens carries less than a nat at add-one, several nats at weak smoothing."""
+    counts = np.full((2, 100), 100.0)
+    counts[:, 0] = [1, 0]
+    strong, weak = (np.ptp(class_deviations(counts, alpha)[:, 0]) for alpha in (1.0, 0.01))
+    assert strong < 0.7 < 4 < weak
+
+
+@pytest.mark.parametrize("mode", ["conditional", "prompt"])
+def test_step_zero_of_the_denoiser_is_multinomial_naive_bayes(data, mode):
+    """Every token of every text, whatever is hidden: log-probs to 1e-4 nats a text and the same decisions."""
+    ids, labels = data
+    counts = class_counts(ids, labels, C, V)
+    denoiser = Denoiser(
+        load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=2)
+    ).eval()
+    denoiser.set_unigram(
+        torch.from_numpy(log_frequencies(counts.sum(axis=0), C * 1.0)).float(),
+        torch.from_numpy(class_deviations(counts, 1.0)).float(),
+    )
+    scores = torch.stack([score_all_tokens(denoiser, ids, index) for index in range(C)], dim=1).numpy()
+    nb = MultinomialNB(alpha=1.0).fit(count_matrix(ids), labels)
+    expected = count_matrix(ids) @ nb.feature_log_prob_.T
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    np.testing.assert_array_equal(
+        (scores + nb.class_log_prior_).argmax(axis=1), nb.predict(count_matrix(ids))
+    )
+    background = score_all_tokens(denoiser, ids, C).numpy()
+    np.testing.assert_allclose(
+        background, count_matrix(ids) @ log_frequencies(counts.sum(axis=0), C), atol=1e-4
+    )
+
+
+def score_all_tokens(denoiser, ids, class_index):
+    """Sum of the log-probs of all tokens with about half of them hidden, in float64."""
+    width = max(map(len, ids)) + 2
+    targets = torch.zeros(len(ids), width, dtype=torch.long)
+    scored = torch.zeros(len(ids), width, dtype=torch.bool)
+    for row, tokens in enumerate(ids):
+        targets[row, : len(tokens) + 2] = torch.from_numpy(denoiser.frame.frame(tokens))
+        scored[row, 1 : len(tokens) + 1] = True
+    attention = torch.zeros_like(targets)
+    for row, tokens in enumerate(ids):
+        attention[row, : len(tokens) + 2] = 1
+    hidden = scored & (torch.arange(width) % 2 == 0)
+    inputs = torch.where(hidden, denoiser.frame.mask, targets)
+    with torch.no_grad():
+        values = denoiser(RowBatch(inputs, attention, targets, scored), torch.full((len(ids),), class_index))
+    return torch.zeros(len(ids), dtype=torch.float64).index_add(0, scored.nonzero()[:, 0], values.double())
+
+
+def test_folds_are_even_seeded_and_random():
+    folds = assign_folds(23, 4, generator=np.random.default_rng(0))
+    assert sorted(np.bincount(folds)) == [5, 6, 6, 6]
+    np.testing.assert_array_equal(folds, assign_folds(23, 4, generator=np.random.default_rng(0)))
+    assert (folds != assign_folds(23, 4, generator=np.random.default_rng(1))).any()
+
+
+def test_a_folds_table_is_the_table_without_the_fold(data):
+    ids, labels = data
+    folds = assign_folds(N, 4, generator=np.random.default_rng(0))
+    tables = cross_fitted_deviations(ids, labels, folds, C, V, smoothing=0.5)
+    assert tables.shape == (4, C, V)
+    for fold in range(4):
+        rest = [place for place in range(N) if folds[place] != fold]
+        counts = class_counts([ids[place] for place in rest], labels[rest], C, V)
+        np.testing.assert_allclose(tables[fold], class_deviations(counts, 0.5), atol=1e-12)
+
+
+def test_a_texts_own_tokens_and_label_never_touch_its_own_fold(data):
+    ids, labels = data
+    folds = assign_folds(N, 4, generator=np.random.default_rng(0))
+    before = cross_fitted_deviations(ids, labels, folds, C, V, smoothing=0.5)
+    other_ids, other_labels = list(ids), labels.copy()
+    other_ids[7] = np.full(300, 11)
+    other_labels[7] = (labels[7] + 1) % C
+    after = cross_fitted_deviations(other_ids, other_labels, folds, C, V, smoothing=0.5)
+    own = folds[7]
+    np.testing.assert_array_equal(after[own], before[own])
+    for fold in set(range(4)) - {own}:
+        assert np.abs(after[fold] - before[fold]).max() > 0.1
+
+
+def test_cross_fitting_removes_the_leak():
+    """Texts of unrelated tokens: the full table 'knows' their labels, the cross-fitted one is at chance."""
+    rng = np.random.default_rng(5)
+    ids = [rng.integers(0, 4000, size=40) for _ in range(200)]
+    labels = rng.permutation(np.arange(200) % 2)
+    folds = assign_folds(200, 5, generator=rng)
+    full = class_deviations(class_counts(ids, labels, 2, 4000), 1.0)
+    crossed = cross_fitted_deviations(ids, labels, folds, 2, 4000, smoothing=1.0)
+    leaky = np.mean(
+        [full[:, row].sum(axis=1).argmax() == label for row, label in zip(ids, labels, strict=True)]
+    )
+    honest = np.mean(
+        [crossed[f][:, row].sum(axis=1).argmax() == y for row, y, f in zip(ids, labels, folds, strict=True)]
+    )
+    assert leaky > 0.95
+    assert abs(honest - 0.5) < 4 * 0.5 / np.sqrt(200)
+
+
+def test_smoothing_is_chosen_on_validation_and_ties_go_to_the_stronger():
+    counts = np.array([[0.0, 90.0, 10.0], [1.0, 10.0, 89.0]])
+    easy = [np.array([1, 1]), np.array([2, 2])]
+    assert choose_smoothing(counts, easy, np.array([0, 1]), candidates=(0.1, 10.0, 1.0)) == 10.0
+    # token 0 was seen once, in class 1, and points the wrong way: only strong smoothing gets this text right
+    hard = [np.array([0, 1])]
+    assert choose_smoothing(counts, hard, np.array([0]), candidates=(0.001, 1.0)) == 1.0
+    assert choose_smoothing(counts, hard, np.array([1]), candidates=(0.001, 1.0)) == 0.001

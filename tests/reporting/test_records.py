@@ -1,0 +1,81 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from gencls.reporting import records
+
+
+def test_json_is_strict_and_atomic(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    records.write_json(
+        path, {"x": np.float64("inf"), "y": [np.int64(1), np.array([0.5, np.nan])], "z": None, "b": True}
+    )
+    assert json.loads(path.read_text()) == {"x": None, "y": [1, [0.5, None]], "z": None, "b": True}
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = records.write_json(tmp_path / "a.json", 1)
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="No space"):
+        records.write_json(path, 2)
+    assert json.loads(path.read_text()) == 1
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"a\.json: expected JSON, got an error at line 1"):
+        records.read_json(tmp_path / "a.json")
+
+
+def test_run_record_has_what_is_needed_to_run_it_again():
+    record = records.run_record(["gencls", "evaluate", "r"], {"k": 4}, 7, data={"name": "toy"}, n_texts=3)
+    assert record["command"] == "gencls evaluate r"
+    assert (record["seed"], record["n_texts"], record["data"]) == (7, 3, {"name": "toy"})
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["device"] and record["n_cores"] >= 1
+    json.dumps(record, allow_nan=False)
+
+
+def test_commit_is_none_outside_a_repository(tmp_path):
+    assert records.git_commit(tmp_path) is None
+
+
+def test_missing_packages_are_none():
+    assert records.package_versions(["no-such-package-here"]) == {"no-such-package-here": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "direction", "met"),
+    [
+        (0.84, ">=", True),
+        (0.839, ">=", False),
+        (0.0, "<=", False),
+        (0.9, "<=", False),
+        (np.nan, ">=", False),
+        (None, "<=", False),
+    ],
+)
+def test_targets_say_what_was_measured(value, direction, met):
+    target = 0.84 if direction == ">=" else -0.1
+    row = records.target_row("a", value, target, direction, "make demo")
+    assert list(row) == ["name", "value", "target", "direction", "met", "command"]
+    assert row["met"] is met
+    assert row["value"] == (None if value is None or np.isnan(value) else value)
+
+
+def test_direction_is_checked():
+    with pytest.raises(ValueError, match="direction: expected one of"):
+        records.target_row("a", 1.0, 1.0, "==", "make demo")
+
+
+def test_targets_file(tmp_path):
+    rows = [records.target_row("a", 0.9, 0.84, ">=", "make demo")]
+    assert json.loads(records.write_targets(tmp_path / "targets.json", rows).read_text()) == rows

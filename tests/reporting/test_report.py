@@ -1,0 +1,202 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy.special import log_softmax
+
+from gencls.reporting import curves, plots, tables
+from gencls.reporting.evaluation import bits_per_token, evaluation_metrics, load_scores
+from gencls.reporting.records import run_record, target_row, write_json, write_targets
+from gencls.reporting.report import build_report
+from gencls.reporting.summary import summary
+
+FIGURES = ("comparison", "reliability", "log_odds", "confusion", "accuracy_forwards", "risk_coverage")
+
+
+def make_scores(n=120, c=2, k=3, names=("negative", "positive")):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % c
+    samples = rng.normal(size=(n, c, k)) + 8 * rng.normal(size=(n, c, 1)) + 8 * np.eye(c)[y][:, :, None] - 300
+    raw = samples.mean(axis=2)
+    return {
+        "samples": samples,
+        "y": y,
+        "n_tokens": np.full(n, 50),
+        "log_proba": log_softmax(raw / 5, axis=1),
+        "log_proba_uncalibrated": log_softmax(raw, axis=1),
+        "log_odds_se": np.ones(n),
+        "log_prior": np.full(c, -np.log(c)),
+        "forwards_per_draw": np.array(2),
+        "class_names": np.array(names),
+        "baseline_naive_bayes": log_softmax(raw / 5 + rng.normal(size=(n, c)), axis=1),
+    }
+
+
+def write_run(folder, scores, *, run=None, targets=True):
+    metrics = evaluation_metrics(scores, generator=np.random.default_rng(0))
+    np.savez(folder / "scores.npz", **scores)
+    write_json(folder / "metrics.json", metrics)
+    write_json(
+        folder / "run.json", run or run_record("gencls evaluate runs/toy", {}, 0, data={"name": "toy"})
+    )
+    if targets:
+        write_targets(folder / "targets.json", [target_row("accuracy", 0.5, 0.84, ">=", "make demo")])
+    return metrics
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_figures():
+    """Pixels are most of the time of a report, and no test looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "DPI", 50)
+        yield
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    metrics = write_run(folder, make_scores())
+    return build_report(folder), metrics
+
+
+class Page(HTMLParser):
+    """Open tags that were never closed, and every address that the page would load."""
+
+    VOID = ("meta", "img", "source", "br", "link")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sources = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.sources += [value for name, value in attributes if name in ("src", "srcset", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_report_is_complete_and_self_contained(report):
+    path, _ = report
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.sources) == 2 * len(FIGURES)
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", path.read_text(encoding="utf-8"))
+    assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
+
+
+def test_every_figure_has_a_file_and_its_two_lines(report):
+    path, _ = report
+    markdown, page = (path.with_suffix(end).read_text(encoding="utf-8") for end in (".md", ".html"))
+    for name in FIGURES:
+        assert (path.parent / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"]({name}.png)" in markdown
+    for text in (markdown, page):
+        assert text.count("How to read it:") == text.count("What would disappoint:") == len(FIGURES)
+    assert not [entry for entry in path.parent.iterdir() if entry.name.endswith(".tmp")]
+
+
+def test_numbers_of_the_page_are_those_of_the_metrics(report):
+    path, metrics = report
+    for text in (path.read_text(encoding="utf-8"), path.with_suffix(".md").read_text(encoding="utf-8")):
+        assert tables.percent(metrics["diffusion"]["accuracy"]) in text
+        assert tables.number(metrics["naive_bayes"]["nll"]) in text
+        assert "missed: accuracy" in text
+
+
+def test_rebuilding_gives_the_same_bytes(report, tmp_path):
+    path, _ = report
+    before = path.read_bytes()
+    assert build_report(path.parent).read_bytes() == before
+
+
+def test_hostile_and_missing_entries(tmp_path):
+    names = ("<script>alert(1)</script>", "a|b", "ж 好")
+    run = {"command": "gencls evaluate '<b>'", "data": {"name": "<img src=x>", "class_counts": {}}}
+    write_run(tmp_path, make_scores(c=3, names=names), run=run, targets=False)
+    page = build_report(tmp_path).read_text(encoding="utf-8")
+    assert "<script>" not in page and "<img src=x>" not in page and "&lt;script&gt;" in page
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "a\\|b" in markdown and "<script>" not in markdown
+
+
+def test_many_classes_one_draw_and_a_perfect_score(tmp_path):
+    scores = make_scores(n=80, c=20, k=1, names=[f"class {i}" for i in range(20)])
+    scores["log_proba"] = log_softmax(50 * np.eye(20)[scores["y"]], axis=1)
+    write_run(tmp_path, scores)
+    assert build_report(tmp_path).is_file()
+
+
+def test_missing_and_damaged_inputs_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"got no run\.json, metrics\.json, scores\.npz"):
+        build_report(tmp_path)
+    write_run(tmp_path, make_scores())
+    whole = (tmp_path / "scores.npz").read_bytes()
+    (tmp_path / "scores.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"scores\.npz: expected a NumPy archive"):
+        build_report(tmp_path)
+    np.savez(tmp_path / "scores.npz", y=np.zeros(3))
+    with pytest.raises(ValueError, match="got none named samples"):
+        load_scores(tmp_path / "scores.npz")
+
+
+def test_metrics_replay_from_the_file(report):
+    path, metrics = report
+    again = evaluation_metrics(load_scores(path.parent / "scores.npz"), generator=np.random.default_rng(0))
+    assert json.loads(json.dumps(again)) == json.loads(json.dumps(metrics))
+    assert set(metrics) == {"diffusion", "naive_bayes"}
+    assert metrics["diffusion"]["forwards_per_text_per_class"] == 6
+    assert metrics["diffusion"]["uncalibrated"]["accuracy"] == metrics["diffusion"]["accuracy"]
+    assert metrics["diffusion"]["uncalibrated"]["nll"] > metrics["diffusion"]["nll"]
+    assert 0 <= metrics["naive_bayes"]["mcnemar_p"] <= 1
+
+
+def test_bits_per_token_hand_example():
+    nats = -np.log(2) * np.array([[10.0, 30.0], [50.0, 90.0], [8.0, 4.0]])
+    matrix = bits_per_token(nats[:, :, None], [0, 0, 1], [10, 20, 4])
+    np.testing.assert_allclose(matrix, [[60 / 30, 120 / 30], [2.0, 1.0]])
+
+
+def test_summary_says_bad_news_too(report):
+    _, metrics = report
+    row = {
+        **metrics["diffusion"],
+        "accuracy": 0.6,
+        "ece": 0.3,
+        "nats_per_token": 7.0,
+        "unigram_nats_per_token": 6.5,
+    }
+    text = summary({"diffusion": row, "naive_bayes": {**row, "accuracy": 0.7, "mcnemar_p": 1e-5}}, {})
+    assert "10.0 points below naive Bayes" in text
+    assert "still miscalibrated" in text
+    assert "0.50 more than the unigram entropy" in text
+
+
+@pytest.mark.parametrize("theme", [plots.LIGHT, plots.DARK])
+def test_plots_return_figures_and_leave_no_pyplot_state(theme):
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    before = dict(mpl.rcParams)
+    scores = make_scores()
+    histogram = curves.prepare_log_odds(scores["log_proba"], scores["y"], scores["class_names"])
+    figure = plots.plot_log_odds({"one": histogram}, theme)
+    assert isinstance(figure, Figure)
+    assert plots.to_png(figure) == plots.to_png(figure)
+    assert plt.get_fignums() == [] and dict(mpl.rcParams) == before
+
+
+def test_the_room_never_imports_torch():
+    code = (
+        "import sys; import gencls.reporting.report, gencls.classifier.bayes, gencls.classifier.calibration, "
+        "gencls.classifier.selective; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
