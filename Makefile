@@ -19,8 +19,7 @@ test: $(STAMP)
 
 # Trains and tests on real IMDB reviews; ends with the report's path and a table.
 demo: $(STAMP)
-	$(BIN)/gencls train-per-class imdb --preset demo --output runs/imdb-demo
-	$(BIN)/gencls evaluate runs/imdb-demo --output reports/imdb-demo
+	$(BIN)/python -m benchmarks.imdb_demo --run runs/imdb-demo --output reports/imdb-demo
 
 reports: demo
 

@@ -114,9 +114,7 @@ def n_seeds(config: Config, n_classes: int) -> int:
     return max(config.n_repeats, n_classes, 2)
 
 
-def log_odds_figures(
-    scores: FloatArray, labels: IntArray, log_prior: FloatArray, *, masks: str
-) -> dict[str, float]:
+def log_odds_figures(scores: FloatArray, labels: IntArray, log_prior: FloatArray, *, masks: str) -> dict[str, float]:
     """Accuracy, and noise and spread of the log-odds.
 
     The log-odds of a text are those of its two best classes (mean over repeats), the later class over the
@@ -229,14 +227,10 @@ def _without_shared_masks(joint: FloatArray) -> FloatArray:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.estimators", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimators", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/imdb-demo"), help="folder of a trained run")
     parser.add_argument("--preset", choices=PRESETS, default="small", help="how many texts and seeds")
-    parser.add_argument(
-        "--output", type=Path, default=Path("reports/estimators"), help="folder of the report"
-    )
+    parser.add_argument("--output", type=Path, default=Path("reports/estimators"), help="folder of the report")
     parser.add_argument("--limit", type=int, help="at most this many texts")
     return parser
 

@@ -99,14 +99,8 @@ def _markdown_row(row: dict[str, Any]) -> str:
     cells = [
         TITLES[row["estimator"]],
         str(row["forwards"]),
-        *(
-            f"{100 * part['accuracy']:.1f} ± {100 * part['accuracy_se']:.1f} %"
-            for part in (shared, independent)
-        ),
-        *(
-            f"{_figure(part['mc_variance'])} ± {_figure(part['mc_variance_se'])}"
-            for part in (shared, independent)
-        ),
+        *(f"{100 * part['accuracy']:.1f} ± {100 * part['accuracy_se']:.1f} %" for part in (shared, independent)),
+        *(f"{_figure(part['mc_variance'])} ± {_figure(part['mc_variance_se'])}" for part in (shared, independent)),
         _figure(shared["spread"]),
         f"{row['nats_per_token']:.3f} ± {row['nats_per_token_se']:.3f}",
     ]

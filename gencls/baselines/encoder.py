@@ -212,8 +212,7 @@ class EncoderClassifier(ClassifierMixin, BaseEstimator):
         # A text without any token still needs one to pool over.
         filler = [] if before or after else [self.pad_id]
         sequences = [
-            np.array([*before, *text, *after, *(filler if len(text) == 0 else [])], dtype=np.int64)
-            for text in ids
+            np.array([*before, *text, *after, *(filler if len(text) == 0 else [])], dtype=np.int64) for text in ids
         ]
         limit = getattr(self.encoder.config, "max_position_embeddings", None)
         longest = max(map(len, sequences), default=0)

@@ -198,9 +198,7 @@ def finetune(
         trainer.remove_callback(ProgressCallback)
         loss = trainer.train().training_loss
     if not math.isfinite(loss):
-        raise RuntimeError(
-            f"expected a finite training loss, got {loss}: lower learning_rate or turn bf16 off"
-        )
+        raise RuntimeError(f"expected a finite training loss, got {loss}: lower learning_rate or turn bf16 off")
     return int(trainer.state.global_step)
 
 

@@ -94,9 +94,7 @@ def checked_labels(y: np.ndarray, n_texts: int) -> np.ndarray:
     """
     labels = np.asarray(y)
     if labels.shape != (n_texts,):
-        raise ValueError(
-            f"expected one label for each of {n_texts} texts, got shape {labels.shape}: pair them up"
-        )
+        raise ValueError(f"expected one label for each of {n_texts} texts, got shape {labels.shape}: pair them up")
     found = np.unique(labels)
     if not np.issubdtype(labels.dtype, np.integer) or not np.array_equal(found, np.arange(len(found))):
         raise ValueError(

@@ -31,9 +31,7 @@ def written_without_spaces(texts: Sequence[str]) -> bool:
     (True, False)
     """
     letters = [character for text in texts[:200] for character in text if character.isalpha()]
-    unspaced = [
-        c for c in letters if "\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or c >= "\U00020000"
-    ]
+    unspaced = [c for c in letters if "\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or c >= "\U00020000"]
     return 3 * len(unspaced) > len(letters)
 
 
@@ -56,9 +54,7 @@ class TfidfLogisticRegression(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (C,), int64
     """
 
-    def __init__(
-        self, *, strength: float | None = None, analyzer: str = "auto", max_features: int = 500_000
-    ) -> None:
+    def __init__(self, *, strength: float | None = None, analyzer: str = "auto", max_features: int = 500_000) -> None:
         self.strength = strength
         self.analyzer = analyzer
         self.max_features = max_features
@@ -126,9 +122,7 @@ class TfidfLogisticRegression(ClassifierMixin, BaseEstimator):
 
     def _vectorizer(self, texts: Sequence[str]) -> TfidfVectorizer:
         if self.analyzer not in ("auto", "word", "char"):
-            raise ValueError(
-                f"expected analyzer 'auto', 'word' or 'char', got {self.analyzer!r}: choose one of them"
-            )
+            raise ValueError(f"expected analyzer 'auto', 'word' or 'char', got {self.analyzer!r}: choose one of them")
         automatic = "char" if written_without_spaces(texts) else "word"
         return TfidfVectorizer(
             analyzer=automatic if self.analyzer == "auto" else self.analyzer,

@@ -53,9 +53,7 @@ def joint_log_proba(samples: ArrayLike, log_prior: ArrayLike) -> FloatArray:
     return _check_samples(samples).mean(axis=2) + np.asarray(log_prior, dtype=np.float64)
 
 
-def log_posterior(
-    log_likelihood: ArrayLike, log_prior: ArrayLike, temperature: float | ArrayLike = 1.0
-) -> FloatArray:
+def log_posterior(log_likelihood: ArrayLike, log_prior: ArrayLike, temperature: float | ArrayLike = 1.0) -> FloatArray:
     """log P(c | x) = log softmax_c( log p(x | c) / T + log P(c) ), stable for scores near -1e5.
 
     The temperature divides the likelihood and not the prior. What overstates itself is the evidence of

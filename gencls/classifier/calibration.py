@@ -154,9 +154,7 @@ def _objective(
     return value_and_gradient
 
 
-def _minimise(
-    objective: Callable[[FloatArray], tuple[float, FloatArray]], *, length_aware: bool
-) -> FloatArray:
+def _minimise(objective: Callable[[FloatArray], tuple[float, FloatArray]], *, length_aware: bool) -> FloatArray:
     """Best of T = 1 and two descents, the second from the best point of a coarse grid.
 
     Scores of thousands of nats make the slope at T = 1 useless as a guide to the scale; the grid finds it.
@@ -166,9 +164,7 @@ def _minimise(
     start = min(grid, key=lambda theta: objective(theta)[0])
     bounds = [LOG_T_RANGE, EXPONENT_RANGE if length_aware else (0.0, 0.0)]
     found = [
-        minimize(
-            objective, x0, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}
-        ).x
+        minimize(objective, x0, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}).x
         for x0 in (identity, start)
     ]
     return min([identity, *found], key=lambda theta: objective(theta)[0])

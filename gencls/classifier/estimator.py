@@ -177,9 +177,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers)
         self.tokenizer_ = backbone.tokenizer
         self.backbone_ = backbone
-        splits = {
-            name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()
-        }
+        splits = {name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()}
         with tempfile.TemporaryDirectory() as temporary:
             result = train_denoiser(
                 backbone,
@@ -285,9 +283,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         return self._calibrate(self.score_samples_by_class(X), labels)
 
     def _calibrate(self, scores: Scores, labels: NDArray[np.int64]) -> DiffusionClassifier:
-        self.temperature_ = fit_temperature(
-            scores.samples.mean(axis=2), labels, scores.n_tokens, self.log_prior_
-        )
+        self.temperature_ = fit_temperature(scores.samples.mean(axis=2), labels, scores.n_tokens, self.log_prior_)
         return self
 
     def set_priors(self, priors: Any) -> DiffusionClassifier:

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from gencls.classifier.calibration import LengthTemperature
 from gencls.data.errors import three_parts
+from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import build_backbone, load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.data.storage import read_json, write_json
 
 FORMAT = "gencls-classifier"
 FORMAT_VERSION = 1

@@ -67,9 +67,7 @@ def risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverage:
     risk = _running_risk(_mean_over_ties(sure[order], ~right[order]))
     oracle = _running_risk(np.sort((~right).astype(np.float64)))
     coverage = np.arange(1, sure.size + 1) / sure.size
-    return RiskCoverage(
-        coverage, risk, sure[order], float(risk.mean()), float((~right).mean()), float(oracle.mean())
-    )
+    return RiskCoverage(coverage, risk, sure[order], float(risk.mean()), float((~right).mean()), float(oracle.mean()))
 
 
 def _running_risk(errors: FloatArray) -> FloatArray:

@@ -16,17 +16,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="data_verb", metavar="list|info|fetch", required=True)
     verbs.add_parser("list", help="data sets and artefacts known by name, and where they come from")
-    info = verbs.add_parser(
-        "info", help="source, version, fingerprint, class counts and official splits of one"
-    )
+    info = verbs.add_parser("info", help="source, version, fingerprint, class counts and official splits of one")
     info.add_argument("name", help="a name of 'gencls data list', a hub name, or a file or folder")
     info.add_argument("--source", default="auto", choices=("auto", "hub", "registry", "file"))
-    info.add_argument(
-        "--text-column", default="text", metavar="NAME", help="column of the texts (default: text)"
-    )
-    info.add_argument(
-        "--label-column", default="label", metavar="NAME", help="column of the labels (default: label)"
-    )
+    info.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
+    info.add_argument("--label-column", default="label", metavar="NAME", help="column of the labels (default: label)")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     fetch = verbs.add_parser("fetch", help="download and verify one, so that later runs need no network")
     fetch.add_argument("name", help="a data set or an artefact of 'gencls data list'")
@@ -63,9 +57,7 @@ def _info(args: argparse.Namespace) -> int:
 
     from gencls.data.sources import load_dataset
 
-    dataset = load_dataset(
-        args.name, source=args.source, text_column=args.text_column, label_column=args.label_column
-    )
+    dataset = load_dataset(args.name, source=args.source, text_column=args.text_column, label_column=args.label_column)
     facts = dataset.summary()
     print(json.dumps(facts, indent=2, ensure_ascii=False) if args.json else _as_text(facts))
     return 0
@@ -92,10 +84,6 @@ def _fetch(args: argparse.Namespace) -> int:
         return 0
     dataset = load_dataset(args.name, source=args.source)
     print(f"{dataset.name}: {dataset.source}")
-    if (
-        (entry := CATALOG.get(args.name))
-        and entry.registry
-        and dataset.source.startswith(entry.registry.artefact)
-    ):
+    if (entry := CATALOG.get(args.name)) and entry.registry and dataset.source.startswith(entry.registry.artefact):
         print(fetch(entry.registry.artefact))
     return 0

@@ -27,9 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from gencls.data.errors import three_parts
 
     if bool(args.texts) == bool(args.file):
-        raise ValueError(
-            three_parts("texts, or --file", "both" if args.texts else "neither", "Give one of them.")
-        )
+        raise ValueError(three_parts("texts, or --file", "both" if args.texts else "neither", "Give one of them."))
     if args.file not in (None, "-") and not Path(args.file).is_file():
         raise FileNotFoundError(three_parts("a file of texts", f"no file {args.file!r}", "Check the path."))
 

@@ -38,7 +38,16 @@ def run(args: argparse.Namespace) -> int:
 
     if args.time_budget is not None and not args.time_budget > 0:
         raise ValueError(three_parts("a positive --time-budget", str(args.time_budget), "Give minutes."))
-    options = ("mode", "backbone", "max_length", "adapt_steps", "class_steps", "batch_size", "hybrid_weight", "seed")
+    options = (
+        "mode",
+        "backbone",
+        "max_length",
+        "adapt_steps",
+        "class_steps",
+        "batch_size",
+        "hybrid_weight",
+        "seed",
+    )
     changes = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     if args.backbone is not None:
         changes["backbone_layers"] = None

@@ -138,6 +138,4 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _no_member(member: str, names: list[str]) -> str:
-    return three_parts(
-        "a member of the archive", repr(member), f"Use another name ({nearest(member, names[:200])})."
-    )
+    return three_parts("a member of the archive", repr(member), f"Use another name ({nearest(member, names[:200])}).")

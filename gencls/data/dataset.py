@@ -141,23 +141,17 @@ def build_dataset(
         _check_classes(f"{key!r} of {name!r}", Counter(labels), names, min_texts if key == "train" else 1)
     index = {label: number for number, label in enumerate(names)}
     splits = {
-        key: TextSplit(
-            [clean(text) for text in texts], np.array([index[one] for one in labels], dtype=np.int64)
-        )
+        key: TextSplit([clean(text) for text in texts], np.array([index[one] for one in labels], dtype=np.int64))
         for key, (texts, labels) in named.items()
     }
     return TextDataset(name, source, version, names, splits)
 
 
-def _checked_rows(
-    name: str, key: str, texts: Sequence[Any], labels: Sequence[Any]
-) -> tuple[list[str], list[str]]:
+def _checked_rows(name: str, key: str, texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Texts and labels as strings, or a ValueError with the row numbers."""
     where = f"split {key!r} of {name!r}"
     if not len(texts):
-        raise ValueError(
-            three_parts("at least one text", f"none in {where}", "Check the file, or give another one.")
-        )
+        raise ValueError(three_parts("at least one text", f"none in {where}", "Check the file, or give another one."))
     if wrong := [row for row, text in enumerate(texts) if not isinstance(text, str)]:
         kinds = ", ".join(sorted({_kind(texts[row]) for row in wrong}))
         raise ValueError(
@@ -225,8 +219,7 @@ def _check_classes(where: str, counts: Counter[str], names: tuple[str, ...], min
         raise ValueError(
             three_parts(
                 f"at least {min_texts} texts of every class",
-                f"{n} of class {label!r} in {where}"
-                + (f" (and {len(rare) - 1} more such classes)" * (len(rare) > 1)),
+                f"{n} of class {label!r} in {where}" + (f" (and {len(rare) - 1} more such classes)" * (len(rare) > 1)),
                 "Add texts of this class or remove it: one text cannot be both learnt from and held out.",
             )
         )

@@ -60,9 +60,7 @@ def pip_download(package: str, version: str, folder: Path, *, is_sdist: bool) ->
         flags += ["--no-build-isolation", "--use-pep517"]
         environment |= _inert_backend(package, version, folder)
     command = [*_pip(), "download", *flags, *quiet, f"--dest={folder}", f"{package}=={version}"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, errors="replace", check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise ArtefactError(_failure(package, version, done.stderr + done.stdout))
 
@@ -74,9 +72,7 @@ def _pip() -> list[str]:
     if found := shutil.which("pip3") or shutil.which("pip"):
         return [found]
     raise ArtefactError(
-        three_parts(
-            "pip, to download from the package index", "no pip", "Run 'python -m ensurepip' and try again."
-        )
+        three_parts("pip, to download from the package index", "no pip", "Run 'python -m ensurepip' and try again.")
     )
 
 
@@ -99,7 +95,5 @@ def _failure(package: str, version: str, output: str) -> str:
     if "No space left" in output:
         todo = "Free some disk space, or set GENCLS_CACHE to a folder on another disk."
     else:
-        todo = (
-            "Check the network and pip's index settings ('pip config list'), then run the same command again."
-        )
+        todo = "Check the network and pip's index settings ('pip config list'), then run the same command again."
     return three_parts(f"{package} {version} from the package index", f"pip: {' | '.join(lines[-3:])}", todo)

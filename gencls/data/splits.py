@@ -78,23 +78,17 @@ def _check_shares(shares: dict[str, float]) -> None:
         return
     given = ", ".join(f"{key}={share}" for key, share in shares.items())
     raise ValueError(
-        three_parts(
-            "shares from 0 to 1 that leave something to train on", given, "Give shares with a sum under 1."
-        )
+        three_parts("shares from 0 to 1 that leave something to train on", given, "Give shares with a sum under 1.")
     )
 
 
-def _without_copies(
-    dataset: TextDataset, official: dict[str, TextSplit]
-) -> tuple[TextSplit, dict[str, TextSplit]]:
+def _without_copies(dataset: TextDataset, official: dict[str, TextSplit]) -> tuple[TextSplit, dict[str, TextSplit]]:
     """The training split without what is held out, and the official splits without each other's texts."""
     held_out: set[str] = set()
     kept = dict(official)
     for key in ("test", "validation"):
         if key in kept:
-            kept[key] = _drop(
-                kept[key], held_out, f"{key} texts of {dataset.name} that are also in the test split"
-            )
+            kept[key] = _drop(kept[key], held_out, f"{key} texts of {dataset.name} that are also in the test split")
             held_out |= {normal_form(text) for text in kept[key].texts}
     what = f"training texts of {dataset.name} that are also in a held-out official split"
     return _drop(dataset.splits["train"], held_out, what), kept
@@ -110,9 +104,7 @@ def _drop(split: TextSplit, forbidden: set[str], what: str) -> TextSplit:
     return split.take(kept)
 
 
-def _assign(
-    pool: TextSplit, shares: dict[str, float], label_names: tuple[str, ...], seed: int
-) -> dict[str, TextSplit]:
+def _assign(pool: TextSplit, shares: dict[str, float], label_names: tuple[str, ...], seed: int) -> dict[str, TextSplit]:
     """Cut the pool: groups of equal normal form, within each class, in the order of their digests."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row, text in enumerate(pool.texts):
@@ -183,9 +175,7 @@ def stratified_sample(split: TextSplit, max_texts: int, *, seed: int) -> TextSpl
         `max_texts` is not positive.
     """
     if max_texts < 1:
-        raise ValueError(
-            three_parts("max_texts of at least 1", repr(max_texts), "Leave it out to use all texts.")
-        )
+        raise ValueError(three_parts("max_texts of at least 1", repr(max_texts), "Leave it out to use all texts."))
     if max_texts >= len(split):
         return split
     sizes = _sample_sizes(np.bincount(split.labels), max_texts)

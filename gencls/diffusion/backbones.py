@@ -12,7 +12,7 @@ import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class _PassThrough(nn.Module):
 
     def forward(self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
         """Return `inputs_embeds` as the last hidden state."""
-        return BaseModelOutput(last_hidden_state=inputs_embeds)
+        return BaseModelOutput(last_hidden_state=cast(Any, inputs_embeds))
 
 
 class MaskedLMHead(nn.Module):
@@ -147,9 +147,7 @@ def load_backbone(name: str, *, n_layers: int | None = None, cache: Path | None 
     return split_model(name, model, tokenizer, has_head=has_head, source=source, n_layers=n_layers)
 
 
-def build_backbone(
-    name: str, config: dict[str, Any], tokenizer: Any, *, has_head: bool, source: str
-) -> Backbone:
+def build_backbone(name: str, config: dict[str, Any], tokenizer: Any, *, has_head: bool, source: str) -> Backbone:
     """Build the parts of a saved backbone with random weights, for a state dict to be loaded into."""
     options = dict(config)
     auto_config = AutoConfig.for_model(options.pop("model_type"), **options)
@@ -335,4 +333,4 @@ def _drop_unused_parameters(head: nn.Module, encoder: nn.Module) -> None:
         if bias is not None and type(module).__name__.endswith(("PredictionHead", "LMHead", "MLMHead")):
             module._parameters.pop("bias")
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
+        setattr(encoder, "pooler", None)  # noqa: B010  (a module attribute, for the type checker)

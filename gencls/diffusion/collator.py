@@ -119,7 +119,6 @@ def frame_rows(
         text = slice(frame.n_before, frame.n_before + len(ids))
         is_hidden[row, text], is_scored[row, text] = hidden[row], scored[row]
     tensors: list[Tensor] = [
-        torch.from_numpy(array)
-        for array in (np.where(is_hidden, frame.mask, targets), attention, targets, is_scored)
+        torch.from_numpy(array) for array in (np.where(is_hidden, frame.mask, targets), attention, targets, is_scored)
     ]
     return RowBatch(*tensors)

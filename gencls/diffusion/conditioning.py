@@ -51,7 +51,9 @@ class ConditioningConfig:
         if self.rank < 1 or self.n_prompt_tokens < 1:
             raise ValueError(
                 three_parts(
-                    "rank >= 1 and n_prompt_tokens >= 1", f"{self.rank} and {self.n_prompt_tokens}", "Raise them."
+                    "rank >= 1 and n_prompt_tokens >= 1",
+                    f"{self.rank} and {self.n_prompt_tokens}",
+                    "Raise them.",
                 )
             )
 
@@ -66,7 +68,7 @@ class Conditioning(nn.Module):
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.head = head
         self.n_classes = n_classes
 
@@ -101,9 +103,7 @@ class Conditioning(nn.Module):
         return embedded
 
 
-def by_class(
-    class_ids: Tensor, scored: Tensor, run: Any, *tensors: Tensor
-) -> tuple[Tensor, Tensor]:
+def by_class(class_ids: Tensor, scored: Tensor, run: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Run each class's rows through its own network and put the results back in order."""
     row_of = scored.nonzero()[:, 0]
     places, hiddens, features = [], [], []

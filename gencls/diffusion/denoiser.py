@@ -3,18 +3,18 @@ r"""The denoiser: log p(x_i | visible tokens, class) of a masked LM, at asked po
 .. math:: \log p_c(v \mid x_{\bar M}) = \log\mathrm{softmax}_v\left(
           W f_c(h_i) + b_v + g_1(h_i)\, \delta_{cv} + g_2(h_i)\, \epsilon_{cv}(x_{i-1}, x_{i+1})\right)
 
-:math:`h_i` is the class-conditioned hidden state, :math:`f_c` the head, :math:`W` the (tied) projection,
-:math:`b` the class-free output bias, :math:`\delta_c` the class deviation of the unigram and :math:`\epsilon_c` that of
-pairs with a visible neighbour (fixed tables, see `unigram` and `pairs`). The gates :math:`g` are learned and start at one:
-where the context already says what the class is, the class's counts must count less. The vocabulary projection is computed for scored positions only, in chunks; a (B, L, V) tensor never
-exists.
+:math:`h_i` is the class-conditioned hidden state, :math:`f_c` the head, :math:`W` the (tied) projection, :math:`b`
+the class-free output bias, :math:`\delta_c` the class deviation of the unigram and :math:`\epsilon_c` that of pairs
+with a visible neighbour (fixed tables, see `unigram` and `pairs`). The gates :math:`g` are learned and start at one:
+where the context already says what the class is, the class's counts must count less. The vocabulary projection is
+computed for scored positions only, in chunks; a (B, L, V) tensor never exists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ class Denoiser(nn.Module):
         on_cpu = self.bias.device.type == "cpu"
         for module in self.modules():
             if hasattr(module, "set_attn_implementation"):
-                module.set_attn_implementation("eager" if mode and on_cpu else "sdpa")
+                cast(Any, module).set_attn_implementation("eager" if mode and on_cpu else "sdpa")
         return self
 
     def features(self, batch: RowBatch, class_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,9 +178,7 @@ class Denoiser(nn.Module):
         hidden, features = self.network(batch.input_ids, batch.attention_mask, batch.scored, class_ids)
         return features, self.gate(hidden)
 
-    def forward(
-        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None = None) -> Tensor:
         """Return the log-probability of the true token at every scored position.
 
         Parameters
@@ -209,10 +207,7 @@ class Denoiser(nn.Module):
         hidden = self.network.encode(batch.input_ids, batch.attention_mask, batch.scored)
         gate, of_row = self.gate(hidden), batch.scored.nonzero()[:, 0]
         return torch.stack(
-            [
-                self._at_scored(batch, ids, None, self.network.class_features(hidden, ids[of_row]), gate)
-                for ids in rows
-            ]
+            [self._at_scored(batch, ids, None, self.network.class_features(hidden, ids[of_row]), gate) for ids in rows]
         )
 
     def _at_scored(

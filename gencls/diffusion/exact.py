@@ -128,8 +128,7 @@ def perturbed_conditionals(
     Conditionals
     """
     weighted = {
-        key: mass * np.exp(strength * generator.standard_normal(len(mass)))
-        for key, mass in conditionals.items()
+        key: mass * np.exp(strength * generator.standard_normal(len(mass))) for key, mass in conditionals.items()
     }
     return {key: mass / mass.sum() for key, mass in weighted.items()}
 

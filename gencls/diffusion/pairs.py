@@ -2,16 +2,16 @@ r"""Class statistics of neighbouring tokens: the second floor of the scorer, abo
 
 Naive Bayes counts "not" and "good" apart. How much more often two neighbours stand together in class c than their
 unigrams would have it is a number that all training texts give in seconds of counting, while a network would need
-millions of tokens to find it again in the generative loss. With :math:`s_c(v) \propto P(c)\, e^{\delta_c(v)}` the class
-shares of a token, :math:`q_c(u, v) \propto s_c(u)\, s_c(v) / P(c)` those of a pair whose tokens are independent given the
-class, and :math:`n_c(u, v)` the counts,
+millions of tokens to find it again in the generative loss. With :math:`s_c(v) \propto P(c)\, e^{\delta_c(v)}` the
+class shares of a token, :math:`q_c(u, v) \propto s_c(u)\, s_c(v) / P(c)` those of a pair whose tokens are independent
+given the class, and :math:`n_c(u, v)` the counts,
 
 .. math:: \epsilon_c(u, v) = \log \frac{n_c(u, v) + a\, q_c(u, v)}{n(u, v) + a} - \log q_c(u, v).
 
-When the token at i is predicted and its left neighbour u is visible, :math:`\epsilon_c(u, v)` is added to the logit of v;
-with a visible right neighbour w, :math:`\epsilon_c(v, w)`. The softmax of the denoiser normalises, so the path score stays
-the exact log-probability of its sampler. In a path of many steps every pair is used once: by the later of its tokens.
-Where nothing is visible nothing is added: at one step the scorer still starts as naive Bayes.
+When the token at i is predicted and its left neighbour u is visible, :math:`\epsilon_c(u, v)` is added to the logit
+of v; with a visible right neighbour w, :math:`\epsilon_c(v, w)`. The softmax of the denoiser normalises, so the path
+score stays the exact log-probability of its sampler. In a path of many steps every pair is used once: by the later of
+its tokens. Where nothing is visible nothing is added: at one step the scorer still starts as naive Bayes.
 
 Smoothing towards "independent given the class" is what Dirichlet smoothing does for a language model (Zhai & Lafferty
 2004); pairs seen once are left out.
@@ -84,7 +84,11 @@ def count_pairs(
 
 
 def pair_deviations(
-    pairs: PairCounts, counts: FloatArray, class_deviation: FloatArray, log_prior: FloatArray, smoothing: float
+    pairs: PairCounts,
+    counts: FloatArray,
+    class_deviation: FloatArray,
+    log_prior: FloatArray,
+    smoothing: float,
 ) -> FloatArray:
     """Return the class deviation of each pair beyond its tokens' unigrams.
 
@@ -114,9 +118,7 @@ def pair_deviations(
     return np.asarray(np.log(smoothed) - np.log(counts.sum(axis=0) + smoothing) - log_q)
 
 
-def pair_scores(
-    pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[NDArray[np.integer]]
-) -> FloatArray:
+def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
     """Return the summed deviations of all neighbouring pairs of texts, shape (N, C), nats."""
     scores = np.zeros((len(token_ids), len(deviations)))
     if not len(pairs.keys):

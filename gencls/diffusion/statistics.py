@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,13 @@ from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pai
 from gencls.diffusion.unigram import class_counts, class_deviations, log_frequencies
 
 FloatArray = NDArray[np.float64]
+
+
+class Smoothing(TypedDict):
+    """Smoothing of tokens and of pairs (None: no pairs), the keywords of `ClassStatistics.table`."""
+
+    unigram: float
+    pair: float | None
 
 
 @dataclass(frozen=True)
@@ -87,15 +95,14 @@ class ClassStatistics:
         *,
         unigram: Sequence[float],
         pair: Sequence[float],
-    ) -> dict[str, float | None]:
+    ) -> Smoothing:
         """Choose both smoothings by validation accuracy: tokens alone, then tokens and pairs together.
 
         Ties go to the stronger smoothing.
 
         Returns
         -------
-        dict
-            ``unigram`` and ``pair`` (None without candidates), the keywords of `table`.
+        Smoothing
         """
 
         def scores(strength: float, pair_strength: float | None) -> FloatArray:

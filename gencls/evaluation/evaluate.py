@@ -127,9 +127,7 @@ def _texts(
         test = splits[options.split]
     else:
         place = record["data"]
-        other = load_dataset(
-            options.data, text_column=place["text_column"], label_column=place["label_column"]
-        )
+        other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])
         names = other.label_names
         name = options.split if options.split in other.splits else "train"
         test = other.splits[name]
@@ -140,9 +138,7 @@ def _texts(
             three_parts("test texts of at least two classes", "one class", "An accuracy on one class is a recall.")
         )
     parts = {
-        name: _rival_data(classifier, split, dataset.label_names)
-        for name, split in splits.items()
-        if name != "test"
+        name: _rival_data(classifier, split, dataset.label_names) for name, split in splits.items() if name != "test"
     }
     parts["test"] = _rival_data(classifier, test, names)
     return record, parts

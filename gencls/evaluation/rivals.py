@@ -39,7 +39,9 @@ def check_baselines(names: Sequence[str]) -> None:
     """Raise a ValueError on a name that is no baseline."""
     for name in names:
         if name not in BASELINES:
-            raise ValueError(three_parts(f"baselines out of {BASELINES}", repr(name), f"Use {nearest(name, BASELINES)}."))
+            raise ValueError(
+                three_parts(f"baselines out of {BASELINES}", repr(name), f"Use {nearest(name, BASELINES)}.")
+            )
 
 
 def fit_baseline(
@@ -91,9 +93,7 @@ def fit_baseline(
     temperature = fit_temperature(
         np.maximum(predict("calibration"), -1e6), held.labels, lengths["calibration"], uniform
     )
-    calibrated = log_posterior(
-        np.maximum(predict("test"), -1e6), uniform, temperature.temperature(lengths["test"])
-    )
+    calibrated = log_posterior(np.maximum(predict("test"), -1e6), uniform, temperature.temperature(lengths["test"]))
     record |= {"seconds": time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
     return calibrated, record

@@ -72,9 +72,7 @@ def train_run(
         return DiffusionClassifier.load(folder)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
-    classifier = DiffusionClassifier.from_config(
-        config, run_dir=folder, progress=progress, time_budget=time_budget
-    )
+    classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
     classifier.fit(
         splits["train"].texts,
         names_of(dataset, splits["train"]),
@@ -86,7 +84,13 @@ def train_run(
     device = str(classifier.denoiser_.bias.device)
     write_json(
         folder / RUN,
-        {**record, **identity, "data_facts": data_facts(dataset, splits), "train_seconds": seconds, "device_used": device},
+        {
+            **record,
+            **identity,
+            "data_facts": data_facts(dataset, splits),
+            "train_seconds": seconds,
+            "device_used": device,
+        },
     )
     return classifier
 

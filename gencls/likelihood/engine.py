@@ -215,9 +215,7 @@ def _score_shard(job: _Job, texts: list[IntArray], bar: tqdm) -> FloatArray:
     return samples
 
 
-def _row_sums(
-    job: _Job, texts: list[IntArray], plans: list[Plan], rows: Rows, bucket: Bucket, bar: tqdm
-) -> FloatArray:
+def _row_sums(job: _Job, texts: list[IntArray], plans: list[Plan], rows: Rows, bucket: Bucket, bar: tqdm) -> FloatArray:
     """Return the summed log-probabilities (C, n_rows) of every row under every class, in nats."""
     sums = np.zeros((len(job.classes), len(rows)))
     n_rows = bucket.n_rows(job.device.type)

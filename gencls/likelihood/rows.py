@@ -207,9 +207,7 @@ def _filled_up(scored: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def weighted_sums(
-    rows: Rows, row_sums: FloatArray, plans: Sequence[Plan], shape: tuple[int, int, int]
-) -> FloatArray:
+def weighted_sums(rows: Rows, row_sums: FloatArray, plans: Sequence[Plan], shape: tuple[int, int, int]) -> FloatArray:
     """Add up each draw's forward passes with their weights.
 
     Parameters

@@ -79,9 +79,7 @@ def bits_per_token(samples: ArrayLike, y: ArrayLike, n_tokens: ArrayLike) -> NDA
     member = np.eye(log_likelihood.shape[1])[np.asarray(y)]  # (N, C)
     tokens = member.T @ np.asarray(n_tokens, dtype=np.float64)
     nats = -(member.T @ log_likelihood)
-    return np.divide(
-        nats, tokens[:, None] * np.log(2), out=np.full(nats.shape, np.nan), where=tokens[:, None] > 0
-    )
+    return np.divide(nats, tokens[:, None] * np.log(2), out=np.full(nats.shape, np.nan), where=tokens[:, None] > 0)
 
 
 def evaluation_metrics(scores: Mapping[str, Any], *, generator: np.random.Generator) -> dict[str, Any]:
@@ -110,9 +108,7 @@ def evaluation_metrics(scores: Mapping[str, Any], *, generator: np.random.Genera
     return result
 
 
-def _diffusion_metrics(
-    scores: Mapping[str, Any], y: NDArray[Any], generator: np.random.Generator
-) -> dict[str, Any]:
+def _diffusion_metrics(scores: Mapping[str, Any], y: NDArray[Any], generator: np.random.Generator) -> dict[str, Any]:
     samples, n_tokens = np.asarray(scores["samples"], dtype=np.float64), np.asarray(scores["n_tokens"])
     own = samples.mean(axis=2)[np.arange(y.size), y]
     return {

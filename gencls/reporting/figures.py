@@ -94,8 +94,7 @@ def _reliability(scores: Scores) -> FigureEntry:
 def _log_odds(scores: Scores) -> FigureEntry:
     keys = {"before temperature": "log_proba_uncalibrated", "after temperature": "log_proba"}
     panels = {
-        title: curves.prepare_log_odds(scores[key], scores["y"], scores["class_names"])
-        for title, key in keys.items()
+        title: curves.prepare_log_odds(scores[key], scores["y"], scores["class_names"]) for title, key in keys.items()
     }
     return FigureEntry(
         "log_odds",
@@ -113,8 +112,7 @@ def _confusion(scores: Scores) -> FigureEntry:
     return FigureEntry(
         "confusion",
         "Which class is taken for which",
-        "Rows are true classes, columns predicted ones; each row sums to 100 %, the number of texts stands "
-        "below.",
+        "Rows are true classes, columns predicted ones; each row sums to 100 %, the number of texts stands below.",
         "One column that takes all: the classifier prefers a class whatever the text is. Rows that differ "
         "a lot: the accuracy depends on the mix of classes in the test.",
         lambda theme: plots.plot_confusion(confusion, theme),
@@ -138,10 +136,7 @@ def _forwards(scores: Scores) -> FigureEntry:
 
 def _risk_coverage(scores: Scores) -> FigureEntry:
     keys = {"diffusion": "log_proba", **{name: BASELINE_PREFIX + name for name in baseline_names(scores)}}
-    named = {
-        model_title(name): curves.prepare_risk_coverage(scores[key], scores["y"])
-        for name, key in keys.items()
-    }
+    named = {model_title(name): curves.prepare_risk_coverage(scores[key], scores["y"]) for name, key in keys.items()}
     return FigureEntry(
         "risk_coverage",
         "If it may abstain",

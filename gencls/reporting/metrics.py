@@ -112,9 +112,7 @@ def mcnemar_p(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     return float(chi2.sf(max(abs(only_a - only_b) - 1, 0) ** 2 / discordant, df=1))
 
 
-def wilson_interval(
-    successes: ArrayLike, trials: ArrayLike, z: float = 1.96
-) -> tuple[FloatArray, FloatArray]:
+def wilson_interval(successes: ArrayLike, trials: ArrayLike, z: float = 1.96) -> tuple[FloatArray, FloatArray]:
     """Wilson score interval of a proportion; stays in [0, 1] and is honest at 0 and N of N.
 
     Parameters
@@ -133,9 +131,7 @@ def wilson_interval(
     return np.clip(np.minimum(centre - half, p), 0, 1), np.clip(np.maximum(centre + half, p), 0, 1)
 
 
-def classification_metrics(
-    log_proba: ArrayLike, y: ArrayLike, *, generator: np.random.Generator
-) -> dict[str, Any]:
+def classification_metrics(log_proba: ArrayLike, y: ArrayLike, *, generator: np.random.Generator) -> dict[str, Any]:
     """Every figure that a report gives for one classifier.
 
     Parameters

@@ -172,9 +172,7 @@ def plot_accuracy_against_forwards(curve: AccuracyAgainstForwards, theme: Theme 
         curve.forwards, curve.accuracy - half, curve.accuracy + half, color=colour, alpha=0.15, lw=0,
         label="95 % interval over texts",
     )  # fmt: skip
-    left.vlines(
-        curve.forwards, curve.low, curve.high, color=colour, lw=2.5, alpha=0.7, label="range over draws"
-    )
+    left.vlines(curve.forwards, curve.low, curve.high, color=colour, lw=2.5, alpha=0.7, label="range over draws")
     left.plot(curve.forwards, curve.accuracy, "o-", color=colour, label="mean over draws")
     left.set(xlabel="forwards per text and class", ylabel="accuracy")
     _legend(left, theme, loc="lower right")

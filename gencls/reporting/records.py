@@ -174,9 +174,7 @@ def target_row(name: str, value: float | None, target: float, direction: str, co
     True
     """
     if direction not in DIRECTIONS:
-        raise ValueError(
-            f"direction: expected one of {DIRECTIONS}, got {direction!r}. Say which side is good."
-        )
+        raise ValueError(f"direction: expected one of {DIRECTIONS}, got {direction!r}. Say which side is good.")
     measured = math.nan if value is None else value
     # NaN compares false both ways, so what was not measured meets nothing.
     met = bool(measured >= target if direction == ">=" else measured <= target)

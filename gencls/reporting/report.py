@@ -139,9 +139,7 @@ def _content(
 def _highlights(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Value, name and small print of the figures that a reader looks for first."""
     row = metrics["diffusion"]
-    tiles = [
-        ("accuracy", tables.percent(row["accuracy"]), f"± {100 * row['accuracy_se']:.1f} standard error")
-    ]
+    tiles = [("accuracy", tables.percent(row["accuracy"]), f"± {100 * row['accuracy_se']:.1f} standard error")]
     if "naive_bayes" in metrics:
         gain = 100 * (row["accuracy"] - metrics["naive_bayes"]["accuracy"])
         p = tables.p_value(metrics["naive_bayes"].get("mcnemar_p"))

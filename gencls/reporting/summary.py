@@ -49,11 +49,7 @@ def _baseline_sentence(metrics: Metrics) -> str:
 def _against(name: str, own: float, row: Mapping[str, Any]) -> str:
     points = 100 * (own - row["accuracy"])
     p = row.get("mcnemar_p")
-    side = (
-        "level with"
-        if abs(points) < 0.05
-        else f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
-    )
+    side = "level with" if abs(points) < 0.05 else f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
     doubt = "" if p is None else f" (p\u00a0{_p_phrase(p)}{', within chance' if p >= SIGNIFICANT else ''})"
     return f"{side} {model_title(name)}{doubt}"
 

@@ -122,9 +122,7 @@ def counts_table(data: Mapping[str, Any]) -> Table | None:
         return None
     names = list(next(iter(splits.values())))
     if len(names) > MAX_CLASSES_IN_MATRIX:
-        return Table(
-            ("split", "texts"), tuple(_split_row(split, counts, []) for split, counts in splits.items())
-        )
+        return Table(("split", "texts"), tuple(_split_row(split, counts, []) for split, counts in splits.items()))
     rows = tuple(_split_row(split, counts, names) for split, counts in splits.items())
     return Table(("split", *names, "all"), rows)
 
@@ -133,9 +131,7 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
     """Training and scoring costs."""
     speed = diffusion.get("score_texts_per_second")
     temperature = diffusion.get("temperature") or {}
-    law = (
-        f"T(L) = {temperature.get('a', 1):.3g} · L^{temperature.get('b', 0):.3g}" if temperature else MISSING
-    )
+    law = f"T(L) = {temperature.get('a', 1):.3g} · L^{temperature.get('b', 0):.3g}" if temperature else MISSING
     return [
         ("training", duration(diffusion.get("train_seconds"))),
         ("scoring", MISSING if speed is None else f"{speed:.1f} texts per second"),

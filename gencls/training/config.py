@@ -95,7 +95,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("truncation", self.truncation, get_args(Truncation))
-        for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
+        for name in (
+            "max_length",
+            "batch_size",
+            "n_scored",
+            "n_steps",
+            "n_mc_samples",
+            "checkpoint_steps",
+            "rank",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(three_parts(f"{name} >= 1", str(getattr(self, name)), "Raise it."))
         for name in ("adapt_steps", "class_steps", "hybrid_weight"):
@@ -121,7 +129,8 @@ class TrainConfig:
         for name in data:
             if name not in known:
                 raise ValueError(three_parts("a training option", repr(name), f"Use {nearest(name, known)}."))
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return cls(**options)
 
 
 PRESETS = {

@@ -1,9 +1,9 @@
 r"""Starting point of the head of a backbone that brings none: linear regression onto whitened word embeddings.
 
 With logits :math:`W A h + b` and :math:`b` the log unigram, the direction of steepest descent of the cross-entropy in
-:math:`A` at zero is :math:`E[(w_x - \bar w) h^T]`. Solving the ridge regression of the half-whitened, centred embedding of
-the hidden word on :math:`h` and choosing the scale on held-out positions gives in seconds what the first hundred steps of
-training would have to find.
+:math:`A` at zero is :math:`E[(w_x - \bar w) h^T]`. Solving the ridge regression of the half-whitened, centred
+embedding of the hidden word on :math:`h` and choosing the scale on held-out positions gives in seconds what the first
+hundred steps of training would have to find.
 """
 
 from __future__ import annotations
@@ -67,7 +67,11 @@ def fit_linear_head(
 
 
 def _collect(
-    denoiser: Denoiser, token_ids: Sequence[np.ndarray], generator: np.random.Generator, size: int, autocast: Any
+    denoiser: Denoiser,
+    token_ids: Sequence[np.ndarray],
+    generator: np.random.Generator,
+    size: int,
+    autocast: Any,
 ) -> tuple[Tensor, Tensor]:
     collator = DiffusionCollator(denoiser.frame, LevelSchedule(0.1, 1.0), n_scored=24)
     device = denoiser.bias.device
@@ -93,7 +97,9 @@ def _whitened_targets(denoiser: Denoiser, targets: Tensor) -> Tensor:
     table = denoiser.projection.detach().float()
     centred = table - frequency @ table
     covariance = (centred * frequency[:, None]).T @ centred
-    values, vectors = torch.linalg.eigh(covariance + 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance))
+    values, vectors = torch.linalg.eigh(
+        covariance + 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+    )
     return centred[targets] @ (vectors * values.clamp_min(1e-12) ** -0.5) @ vectors.T
 
 

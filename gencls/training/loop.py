@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +65,7 @@ class TrainingModel(nn.Module):
         self, batch: RowBatch, fold_ids: Tensor, labels: Tensor, n_hidden: Tensor, rows: Tensor
     ) -> Tensor:
         by_class = torch.stack(
-            [
-                self.denoiser(batch, torch.full_like(labels, index), fold_ids)
-                for index in range(self.denoiser.n_classes)
-            ]
+            [self.denoiser(batch, torch.full_like(labels, index), fold_ids) for index in range(self.denoiser.n_classes)]
         )
         weights = n_hidden / batch.scored.sum(dim=1)
         return posterior_cross_entropy(by_class, rows, weights.to(by_class.dtype), labels).mean()
@@ -86,12 +83,13 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            groups = self.model.denoiser.parameter_groups(**self.learning_rates)  # type: ignore[union-attr]
+            denoiser = cast(TrainingModel, self.model).denoiser
+            groups = denoiser.parameter_groups(**self.learning_rates)
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         return self.optimizer
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        levels: LevelLosses = self.model.levels  # type: ignore[union-attr,assignment]
+        levels = cast(TrainingModel, self.model).levels
         super().log({**logs, **levels.pop()}, *args, **kwargs)
 
 
@@ -195,7 +193,10 @@ def run_stage(
         seed=0,
         label_names=["labels"],
     )
-    callbacks: list[TrainerCallback] = [_LogWriter(folder / "training_log.jsonl", name), _Deadline(max_seconds)]
+    callbacks: list[TrainerCallback] = [
+        _LogWriter(folder / "training_log.jsonl", name),
+        _Deadline(max_seconds),
+    ]
     if on_step is not None:
         callbacks.append(_StepHook(on_step))
     trainer = StageTrainer(
@@ -238,7 +239,11 @@ def last_complete_checkpoint(folder: Path) -> str | None:
 
 
 def steps_within(
-    seconds: float, denoiser: Denoiser, examples: ScheduledExamples, collator: DiffusionCollator, **options: Any
+    seconds: float,
+    denoiser: Denoiser,
+    examples: ScheduledExamples,
+    collator: DiffusionCollator,
+    **options: Any,
 ) -> int:
     """Return how many steps fit in a time, from three timed trial steps that change nothing."""
     model = TrainingModel(denoiser, options["hybrid_weight"])

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
+from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
-from gencls.diffusion.statistics import ClassStatistics
+from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
@@ -31,7 +32,6 @@ from gencls.training.examples import (
 )
 from gencls.training.head import fit_linear_head
 from gencls.training.loop import is_bfloat16_faster, run_stage, steps_within
-from gencls.data.storage import read_json, write_json
 
 logger = logging.getLogger("gencls.training")
 HEAD_TEXTS = 1200
@@ -103,14 +103,17 @@ def train_denoiser(
     denoiser = Denoiser(backbone, len(label_names), mode)
     _without_dropout(denoiser)
     denoiser.to(device or torch.device("cpu"))
-    bf16 = config.precision == "bfloat16" or (
-        config.precision == "auto" and is_bfloat16_faster(denoiser.bias.device)
-    )
+    bf16 = config.precision == "bfloat16" or (config.precision == "auto" and is_bfloat16_faster(denoiser.bias.device))
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
     head_gain = _fit_head(denoiser, texts, config, bf16)
     stages = _stages(texts, config)
     plan = _plan(stages, denoiser, config, folder, bf16, time_budget)
-    stage_options = {"bf16": bf16, "checkpoint_steps": config.checkpoint_steps, "progress": progress, "on_step": on_step}
+    stage_options = {
+        "bf16": bf16,
+        "checkpoint_steps": config.checkpoint_steps,
+        "progress": progress,
+        "on_step": on_step,
+    }
     adapt = _adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
     classes = _train_classes(denoiser, backbone, label_names, stages["classes"], plan, config, folder, stage_options)
     denoiser.use_training_tables(None, None)
@@ -150,10 +153,16 @@ def _without_dropout(denoiser: Denoiser) -> None:
 
 
 def _set_statistics(
-    denoiser: Denoiser, backbone: Backbone, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
-) -> dict[str, float]:
+    denoiser: Denoiser,
+    backbone: Backbone,
+    texts: TrainingTexts,
+    validation: TokenizedSplit,
+    config: TrainConfig,
+) -> Smoothing:
     """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
-    statistics = ClassStatistics.from_texts(texts.token_ids, texts.labels, texts.folds, texts.n_classes, denoiser.vocab_size)
+    statistics = ClassStatistics.from_texts(
+        texts.token_ids, texts.labels, texts.folds, texts.n_classes, denoiser.vocab_size
+    )
     chosen = statistics.choose_smoothing(
         validation.token_ids, validation.labels, unigram=config.smoothing, pair=config.pair_smoothing
     )
@@ -251,7 +260,12 @@ def _seconds(plan: dict[str, Any], share: float) -> float | None:
 
 
 def _adapt(
-    denoiser: Denoiser, examples: ScheduledExamples, plan: dict[str, Any], config: TrainConfig, folder: Path, options: Any
+    denoiser: Denoiser,
+    examples: ScheduledExamples,
+    plan: dict[str, Any],
+    config: TrainConfig,
+    folder: Path,
+    options: Any,
 ) -> dict[str, float]:
     _train_only_shared(denoiser, config)
     return run_stage(

@@ -138,9 +138,7 @@ def test_empty_text_and_no_special_tokens(encoder, fitted):
     empty = [np.array([], dtype=np.int64)]
     assert np.isfinite(fitted.predict_log_proba(empty)).all()
     assert fitted.predict_log_proba([]).shape == (0, 2)
-    bare = EncoderClassifier(
-        encoder, cls_id=None, sep_id=None, pad_id=PAD, budget=Budget(max_steps=1), progress=False
-    )
+    bare = EncoderClassifier(encoder, cls_id=None, sep_id=None, pad_id=PAD, budget=Budget(max_steps=1), progress=False)
     assert np.isfinite(bare.fit(*toy(32)).predict_log_proba(empty)).all()
 
 

@@ -18,9 +18,7 @@ def test_equals_the_closed_form():
     log_word = np.log(counts / counts.sum(axis=1, keepdims=True))
     joint = np.log([0.5, 0.5]) + log_word[:, [0, 2, 2]].sum(axis=1)
     expected = joint - np.logaddexp(*joint)
-    np.testing.assert_allclose(
-        model.predict_log_proba([np.array([0, 2, 2])])[0], expected, rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(model.predict_log_proba([np.array([0, 2, 2])])[0], expected, rtol=0, atol=1e-12)
 
 
 def test_empty_text_gets_the_prior():

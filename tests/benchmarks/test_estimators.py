@@ -46,9 +46,7 @@ def sample():
     """Texts drawn from the two unigrams, with their labels."""
     generator = np.random.default_rng(1)
     labels = np.arange(20) % 2
-    token_ids = [
-        generator.choice(10, size=15 + i, p=np.exp(UnigramScorer.log_p[c])) for i, c in enumerate(labels)
-    ]
+    token_ids = [generator.choice(10, size=15 + i, p=np.exp(UnigramScorer.log_p[c])) for i, c in enumerate(labels)]
     return token_ids, labels
 
 

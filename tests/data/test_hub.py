@@ -169,9 +169,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     hub._answers.cache_clear()
 
 
-def test_reachable_asks_the_endpoint_once(
-    server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reachable_asks_the_endpoint_once(server: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", server[0])
@@ -182,9 +180,7 @@ def test_reachable_asks_the_endpoint_once(
     assert not hub.hub_reachable()
 
 
-@pytest.mark.parametrize(
-    ("code", "answers"), [(404, True), (401, True), (403, False), (407, False), (502, False)]
-)
+@pytest.mark.parametrize(("code", "answers"), [(404, True), (401, True), (403, False), (407, False), (502, False)])
 def test_what_counts_as_a_hub(server: tuple[str, list[int]], code: int, answers: bool) -> None:
     server[1][:] = [code]
     assert hub._answers(server[0]) is answers

@@ -91,9 +91,7 @@ def test_an_official_test_split_is_used_as_it_is(caplog: pytest.LogCaptureFixtur
     test = split_of(["TEXT number 3!", "text number 4", "other", "another"], [1, 0, 0, 1])
     splits = make_splits(dataset_of(numbered(100), test=test), test=0.9)
     assert splits["test"] is test
-    assert not {"text number 3", "text number 4"} & {
-        text for key in SPLIT_NAMES[:3] for text in splits[key].texts
-    }
+    assert not {"text number 3", "text number 4"} & {text for key in SPLIT_NAMES[:3] for text in splits[key].texts}
     assert sum(len(splits[key]) for key in SPLIT_NAMES[:3]) == 98
     assert "dropped 2 training texts" in caplog.text
     assert len(splits["validation"]) == len(splits["calibration"]) == 4
@@ -112,9 +110,7 @@ def test_an_official_validation_split_is_used_too() -> None:
 )
 def test_a_small_class_serves_training_and_test_first(n: int, expected: tuple[int, ...]) -> None:
     splits = make_splits(dataset_of(numbered(2 * n)))
-    assert [np.bincount(splits[key].labels, minlength=2).tolist() for key in SPLIT_NAMES] == [
-        [m, m] for m in expected
-    ]
+    assert [np.bincount(splits[key].labels, minlength=2).tolist() for key in SPLIT_NAMES] == [[m, m] for m in expected]
 
 
 def test_large_shares_leave_a_training_text() -> None:
@@ -124,9 +120,7 @@ def test_large_shares_leave_a_training_text() -> None:
 
 def test_copies_of_one_text_are_no_class_to_split() -> None:
     data = split_of(["a", "b", "c", "d", "same", "SAME!"], [0, 0, 0, 0, 1, 1])
-    with pytest.raises(
-        ValueError, match="at least 2 distinct training texts of every class; got 1 of class 'c1'"
-    ):
+    with pytest.raises(ValueError, match="at least 2 distinct training texts of every class; got 1 of class 'c1'"):
         make_splits(dataset_of(data))
 
 
@@ -141,9 +135,7 @@ def test_a_share_of_zero_is_an_empty_split() -> None:
     assert [len(splits[key]) for key in SPLIT_NAMES] == [48, 0, 2, 0]
 
 
-@pytest.mark.parametrize(
-    ("max_texts", "expected"), [(10, [5, 3, 2]), (3, [1, 1, 1]), (2, [1, 1, 0]), (1, [1, 0, 0])]
-)
+@pytest.mark.parametrize(("max_texts", "expected"), [(10, [5, 3, 2]), (3, [1, 1, 1]), (2, [1, 1, 0]), (1, [1, 0, 0])])
 def test_sample_keeps_the_shares(max_texts: int, expected: list[int]) -> None:
     sample = stratified_sample(numbered(100, (5, 3, 2)), max_texts, seed=0)
     assert np.bincount(sample.labels, minlength=3).tolist() == expected

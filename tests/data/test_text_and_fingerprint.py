@@ -59,9 +59,7 @@ def test_copies_have_one_normal_form(one: str, other: str) -> None:
     assert normal_form(one) == normal_form(other)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("good", "goods"), ("notgood", "not good"), ("😀", "🤢"), ("是", "不是")]
-)
+@pytest.mark.parametrize(("one", "other"), [("good", "goods"), ("notgood", "not good"), ("😀", "🤢"), ("是", "不是")])
 def test_other_texts_have_another(one: str, other: str) -> None:
     assert normal_form(one) != normal_form(other)
 

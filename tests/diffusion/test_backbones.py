@@ -97,9 +97,7 @@ def test_the_parts_reproduce_the_model(architecture):
 @torch.no_grad()
 def test_a_cut_backbone_is_built_again_from_its_config(architecture):
     """As a saved run does: JSON config, random weights, state dicts."""
-    cut = split_model(
-        "x", random_model(architecture), tiny_tokenizer(), has_head=True, source="t", n_layers=2
-    )
+    cut = split_model("x", random_model(architecture), tiny_tokenizer(), has_head=True, source="t", n_layers=2)
     config = json.loads(json.dumps(cut.config.to_dict()))
     again = build_backbone("x", config, tiny_tokenizer(), has_head=True, source="t")
     again.encoder.load_state_dict(cut.encoder.state_dict())
@@ -139,9 +137,7 @@ def test_n_layers_cuts_and_checks():
     assert len(cut.encoder.encoder.layer) == cut.config.num_hidden_layers == 1
     for n_layers in (0, 4, -1):
         with pytest.raises(ValueError, match="n_layers"):
-            split_model(
-                "x", random_model("bert"), tiny_tokenizer(), has_head=True, source="t", n_layers=n_layers
-            )
+            split_model("x", random_model("bert"), tiny_tokenizer(), has_head=True, source="t", n_layers=n_layers)
 
 
 @pytest.mark.parametrize("n_layers", [0, -1])

@@ -20,9 +20,7 @@ def make(mode, seed=0):
     """A denoiser away from its start, so that no two classes agree and no part is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        denoiser = Denoiser(
-            load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=3)
-        )
+        denoiser = Denoiser(load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=3))
         with torch.no_grad():
             for value in denoiser.parameters():
                 value.add_(0.1 * torch.randn_like(value))
@@ -163,9 +161,7 @@ def test_training_one_class_leaves_the_others_alone(mode):
     names = {f"network.{name}" for name in denoiser.network.class_parameter_names()}
     for name, value in denoiser.named_parameters():
         value.requires_grad_(name in names)
-    optimiser = torch.optim.AdamW(
-        [p for p in denoiser.parameters() if p.requires_grad], lr=0.003, weight_decay=0.1
-    )
+    optimiser = torch.optim.AdamW([p for p in denoiser.parameters() if p.requires_grad], lr=0.003, weight_decay=0.1)
     for _ in range(4):
         optimiser.zero_grad()
         (-denoiser.train()(batch, classes[0]).mean()).backward()
@@ -186,9 +182,7 @@ def test_gradient_reaches_every_part(denoiser):
     sum(denoiser(batch, torch.full((4,), index)).sum() for index in range(C + 1)).backward()
     known = {name for name, _ in denoiser.named_parameters()}
     assert denoiser.class_parameter_names() <= known
-    unreached = [
-        name for name, value in denoiser.named_parameters() if value.grad is None or not value.grad.any()
-    ]
+    unreached = [name for name, value in denoiser.named_parameters() if value.grad is None or not value.grad.any()]
     denoiser.zero_grad()
     assert unreached == []
 

@@ -80,9 +80,7 @@ def test_full_path_average_is_the_elbo_for_any_denoiser(wrong):
         assert path == pytest.approx(exact.enumerated_elbo(wrong, text), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "blocks", [[[2, 0, 1, 3]], [[3, 1], [0, 2]], [[1], [0, 3], [2]], [[3], [2], [0], [1]]]
-)
+@pytest.mark.parametrize("blocks", [[[2, 0, 1, 3]], [[3, 1], [0, 2]], [[1], [0, 3], [2]], [[3], [2], [0], [1]]])
 def test_path_scores_of_a_wrong_denoiser_are_a_distribution(wrong, blocks):
     total = sum(math.exp(exact.path_score(wrong, text, blocks)) for text in TEXTS)
     assert total == pytest.approx(1.0, abs=1e-12)
@@ -92,8 +90,7 @@ def test_elbo_of_a_wrong_denoiser_is_below_the_log_mean_of_its_chains(wrong):
     """Jensen: the ELBO bounds the mixture of all orders; strictly, as the orders disagree."""
     for text in TEXTS[::5]:
         chains = [
-            exact.path_score(wrong, text, [[place] for place in order])
-            for order in itertools.permutations(range(L))
+            exact.path_score(wrong, text, [[place] for place in order]) for order in itertools.permutations(range(L))
         ]
         assert exact.enumerated_elbo(wrong, text) < math.log(np.mean(np.exp(chains)))
         assert np.ptp(chains) > 1e-3
@@ -102,8 +99,7 @@ def test_elbo_of_a_wrong_denoiser_is_below_the_log_mean_of_its_chains(wrong):
 def test_more_steps_never_hurt_on_average(joint, right):
     """Cutting blocks finer loses less: the mean S-step bound rises with S and ends at -entropy."""
     means = [
-        sum(joint[text] * exact.enumerated_path_score(right, text, steps) for text in TEXTS)
-        for steps in (1, 2, 4)
+        sum(joint[text] * exact.enumerated_path_score(right, text, steps) for text in TEXTS) for steps in (1, 2, 4)
     ]
     assert means[0] < means[1] < means[2]
     assert means[2] == pytest.approx(float((joint * np.log(joint)).sum()), abs=1e-12)

@@ -36,9 +36,7 @@ def test_a_single_token_is_always_hidden(schedule):
     assert set(counts(schedule, 1, 100)) == {1}
 
 
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.5, 0.5), (0.7, 0.3), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)]
-)
+@pytest.mark.parametrize(("low", "high"), [(0.5, 0.5), (0.7, 0.3), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)])
 def test_bad_ranges_are_refused_in_three_parts(low, high):
     with pytest.raises(ValueError, match=r"expected .* got .*; "):
         LevelSchedule(low, high)

@@ -34,9 +34,7 @@ def bert():
 def byte_bpe():
     """RoBERTa's kind: bytes, `<mask>` takes the space before it."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {
-        token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])
-    }
+    vocab = {token: index for index, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])}
     inner = Tokenizer(models.BPE(vocab, [], unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()

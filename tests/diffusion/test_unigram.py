@@ -62,9 +62,7 @@ def test_frequencies_and_deviations_add_up(data):
     """log p(v) + deviation = log p(v | c), with the total smoothed C times as much."""
     counts = class_counts(*data, C, V)
     total = log_frequencies(counts.sum(axis=0), 0.7 * C)
-    np.testing.assert_allclose(
-        total + class_deviations(counts, 0.7), log_frequencies(counts, 0.7), atol=1e-12
-    )
+    np.testing.assert_allclose(total + class_deviations(counts, 0.7), log_frequencies(counts, 0.7), atol=1e-12)
     np.testing.assert_allclose(np.exp(log_frequencies(counts, 0.7)).sum(axis=1), 1.0, atol=1e-12)
 
 
@@ -72,9 +70,7 @@ def test_a_token_that_no_class_prefers_has_no_deviation():
     counts = np.array([[8.0, 2.0, 10.0, 0.0], [2.0, 8.0, 10.0, 0.0]])
     deviations = class_deviations(counts, 1.0)
     np.testing.assert_allclose(deviations[:, 2:], 0.0, atol=1e-12)
-    np.testing.assert_allclose(
-        deviations[0, :2], deviations[1, 1::-1], atol=1e-12
-    )  # the classes mirror each other
+    np.testing.assert_allclose(deviations[0, :2], deviations[1, 1::-1], atol=1e-12)  # the classes mirror each other
     assert deviations[0, 0] > 0 > deviations[1, 0]
 
 
@@ -91,9 +87,7 @@ def test_step_zero_of_the_denoiser_is_multinomial_naive_bayes(data, mode):
     """Every token of every text, whatever is hidden: log-probs to 1e-4 nats a text and the same decisions."""
     ids, labels = data
     counts = class_counts(ids, labels, C, V)
-    denoiser = Denoiser(
-        load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=2)
-    ).eval()
+    denoiser = Denoiser(load_backbone("tiny-random"), C, ConditioningConfig(mode, rank=2, n_prompt_tokens=2)).eval()
     denoiser.set_unigram(
         torch.from_numpy(log_frequencies(counts.sum(axis=0), C * 1.0)).float(),
         torch.from_numpy(class_deviations(counts, 1.0)).float(),
@@ -102,13 +96,9 @@ def test_step_zero_of_the_denoiser_is_multinomial_naive_bayes(data, mode):
     nb = MultinomialNB(alpha=1.0).fit(count_matrix(ids), labels)
     expected = count_matrix(ids) @ nb.feature_log_prob_.T
     np.testing.assert_allclose(scores, expected, atol=1e-4)
-    np.testing.assert_array_equal(
-        (scores + nb.class_log_prior_).argmax(axis=1), nb.predict(count_matrix(ids))
-    )
+    np.testing.assert_array_equal((scores + nb.class_log_prior_).argmax(axis=1), nb.predict(count_matrix(ids)))
     background = score_all_tokens(denoiser, ids, C).numpy()
-    np.testing.assert_allclose(
-        background, count_matrix(ids) @ log_frequencies(counts.sum(axis=0), C), atol=1e-4
-    )
+    np.testing.assert_allclose(background, count_matrix(ids) @ log_frequencies(counts.sum(axis=0), C), atol=1e-4)
 
 
 def score_all_tokens(denoiser, ids, class_index):
@@ -169,9 +159,7 @@ def test_cross_fitting_removes_the_leak():
     folds = assign_folds(200, 5, generator=rng)
     full = class_deviations(class_counts(ids, labels, 2, 4000), 1.0)
     crossed = cross_fitted_deviations(ids, labels, folds, 2, 4000, smoothing=1.0)
-    leaky = np.mean(
-        [full[:, row].sum(axis=1).argmax() == label for row, label in zip(ids, labels, strict=True)]
-    )
+    leaky = np.mean([full[:, row].sum(axis=1).argmax() == label for row, label in zip(ids, labels, strict=True)])
     honest = np.mean(
         [crossed[f][:, row].sum(axis=1).argmax() == y for row, y, f in zip(ids, labels, folds, strict=True)]
     )

@@ -118,13 +118,9 @@ def test_equals_a_naive_loop(estimator, classes):
 
 def test_a_full_path_over_exact_conditionals_is_the_log_probability():
     scorer, texts = TableScorer(), random_texts(6, [1, 3, 4])
-    scores = score_texts(
-        scorer, texts, Estimator("path", LONGEST, 3), seed=0, classes=[0, 1, 2], precision="float32"
-    )
+    scores = score_texts(scorer, texts, Estimator("path", LONGEST, 3), seed=0, classes=[0, 1, 2], precision="float32")
     expected = [[scorer.log_p(ids, class_id) for class_id in range(3)] for ids in texts]
-    np.testing.assert_allclose(
-        scores.samples, np.repeat(np.array(expected)[..., None], 3, axis=2), atol=1e-12
-    )
+    np.testing.assert_allclose(scores.samples, np.repeat(np.array(expected)[..., None], 3, axis=2), atol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", [Estimator("path", 2, 2), Estimator("elbo", 2, 3)], ids=str)
@@ -154,9 +150,7 @@ def test_the_shapes_that_the_scorer_sees_are_fixed(denoiser, texts, monkeypatch)
 
     monkeypatch.setattr(denoiser, "by_class", spy)
     for batch_texts in (5, 256):
-        score_texts(
-            denoiser, texts, Estimator("path", 2, 2), seed=0, precision="float32", batch_texts=batch_texts
-        )
+        score_texts(denoiser, texts, Estimator("path", 2, 2), seed=0, precision="float32", batch_texts=batch_texts)
     assert len({batch.input_ids.shape for batch in calls}) == len({b.input_ids.shape[1] for b in calls}) > 2
     for batch in calls:
         assert int(batch.scored.sum()) % SCORED_STEP == 0

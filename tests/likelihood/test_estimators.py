@@ -46,18 +46,14 @@ def samples(plan, log_probs):
 
 def table_of(conditionals, text):
     """All D(. | M) of a text, computed once."""
-    table = {
-        masked: exact.denoiser_log_probs(conditionals, text, masked) for masked in exact.all_masks(len(text))
-    }
+    table = {masked: exact.denoiser_log_probs(conditionals, text, masked) for masked in exact.all_masks(len(text))}
     return table.__getitem__
 
 
 def means_over_seeds(estimator, conditionals, text, n_seeds):
     """Mean of the K draws for many seeds: independent, also where the K draws share strata."""
     log_probs = table_of(conditionals, text)
-    return np.array(
-        [samples(estimator.plan(np.array(text), seed=seed), log_probs).mean() for seed in range(n_seeds)]
-    )
+    return np.array([samples(estimator.plan(np.array(text), seed=seed), log_probs).mean() for seed in range(n_seeds)])
 
 
 @pytest.mark.parametrize("text", [(0, 1, 2, 0), (2, 2, 1, 1)])
@@ -72,9 +68,7 @@ def means_over_seeds(estimator, conditionals, text, n_seeds):
         Estimator("path", n_steps=3, n_mc_samples=1),
         Estimator("path", n_steps=4, n_mc_samples=1),
     ],
-    ids=lambda value: (
-        f"{value.name}-{value.n_steps}-{value.n_mc_samples}" if isinstance(value, Estimator) else None
-    ),
+    ids=lambda value: f"{value.name}-{value.n_steps}-{value.n_mc_samples}" if isinstance(value, Estimator) else None,
 )
 def test_expectation_is_the_enumeration(wrong, estimator, text):
     """z < 4 in the estimator's own error; a wrong denoiser, as with the right one weights could cancel."""
@@ -90,9 +84,7 @@ def test_expectation_is_the_enumeration(wrong, estimator, text):
 def test_full_path_of_the_exact_conditionals_is_log_p_in_every_draw(joint, right):
     for text in TEXTS[::4]:
         plan = Estimator("path", n_steps=L, n_mc_samples=3).plan(np.array(text), seed=0)
-        np.testing.assert_allclose(
-            samples(plan, table_of(right, text)), exact.log_probability(joint, text), atol=1e-12
-        )
+        np.testing.assert_allclose(samples(plan, table_of(right, text)), exact.log_probability(joint, text), atol=1e-12)
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 9])
@@ -179,9 +171,7 @@ def test_texts_of_no_token_and_of_one(name, n_tokens):
     if n_tokens == 0:
         np.testing.assert_array_equal(values, 0.0)
     elif name != "bernoulli":
-        np.testing.assert_array_equal(
-            values, -2.5
-        )  # one token: the bound is its log-probability in every draw
+        np.testing.assert_array_equal(values, -2.5)  # one token: the bound is its log-probability in every draw
 
 
 def test_shared_plans_cut_the_noise_of_a_ratio(right, wrong):
@@ -193,9 +183,7 @@ def test_shared_plans_cut_the_noise_of_a_ratio(right, wrong):
     assert shared < 0.2 * np.var(first - np.roll(second, 1))
 
 
-@pytest.mark.parametrize(
-    "options", [{"name": "iwae"}, {"n_steps": 0}, {"n_mc_samples": 0}, {"n_mc_samples": -2}]
-)
+@pytest.mark.parametrize("options", [{"name": "iwae"}, {"n_steps": 0}, {"n_mc_samples": 0}, {"n_mc_samples": -2}])
 def test_bad_options_are_refused_in_three_parts(options):
     with pytest.raises(ValueError, match=r"expected .* got .*; "):
         Estimator(**options)

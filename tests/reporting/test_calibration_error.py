@@ -40,9 +40,7 @@ def test_null_agrees_with_a_calibrated_model_and_shrinks_with_n(rng):
     inside = [null.low <= ece(confidence, rng.random(2000) < confidence) <= null.high for _ in range(400)]
     z = (np.mean(inside) - 0.95) / np.sqrt(2 * 0.95 * 0.05 / 400)
     assert abs(z) < 4
-    assert ece_null(confidence[:125], generator=rng, n_simulations=400).mean == pytest.approx(
-        4 * null.mean, rel=0.2
-    )
+    assert ece_null(confidence[:125], generator=rng, n_simulations=400).mean == pytest.approx(4 * null.mean, rel=0.2)
 
 
 def test_null_excludes_an_overconfident_model(rng):
@@ -54,8 +52,7 @@ def test_bootstrap_lies_around_a_large_error_and_is_seeded(rng):
     confidence = rng.uniform(0.7, 1, 1000)
     correct = rng.random(1000) < confidence - 0.2
     one, two = (
-        ece_interval(confidence, correct, generator=np.random.default_rng(5), n_bootstrap=200)
-        for _ in range(2)
+        ece_interval(confidence, correct, generator=np.random.default_rng(5), n_bootstrap=200) for _ in range(2)
     )
     assert one == two
     assert one.low < ece(confidence, correct) < one.high

@@ -41,9 +41,7 @@ def write_run(folder, scores, *, run=None, targets=True):
     metrics = evaluation_metrics(scores, generator=np.random.default_rng(0))
     np.savez(folder / "scores.npz", **scores)
     write_json(folder / "metrics.json", metrics)
-    write_json(
-        folder / "run.json", run or run_record("gencls evaluate runs/toy", {}, 0, data={"name": "toy"})
-    )
+    write_json(folder / "run.json", run or run_record("gencls evaluate runs/toy", {}, 0, data={"name": "toy"}))
     if targets:
         write_targets(folder / "targets.json", [target_row("accuracy", 0.5, 0.84, ">=", "make demo")])
     return metrics
