@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import log_odds_standard_error, log_posterior, resolve_priors
 from gencls.classifier.calibration import LengthTemperature, fit_temperature
-from gencls.classifier.inputs import check_labels, check_texts
+from gencls.classifier.inputs import check_labels, check_texts, hold_out
 from gencls.classifier.persistence import load_run, save_run
 from gencls.data.errors import three_parts
 from gencls.diffusion.backbones import load_backbone
@@ -194,6 +193,9 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self.class_count_ = np.bincount(parts["train"][1], minlength=len(self.classes_))
         self.set_priors(self.priors)
         self.temperature_ = LengthTemperature()
+        if len(np.unique(splits["calibration"].labels)) < 2:
+            logger.warning("the calibration texts are of one class: no temperature fitted, probabilities are too sure")
+            return self
         scores = self.score_ids(splits["calibration"].token_ids)
         return self._calibrate(scores, splits["calibration"].labels)
 
@@ -201,20 +203,31 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self, texts: list[str], labels: NDArray[np.int64], validation: Any, calibration: Any
     ) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
         parts = {"train": (texts, labels)}
-        given = {"validation": validation, "calibration": calibration}
-        shares = {"validation": self.validation_fraction, "calibration": self.calibration_fraction}
-        for name, pair in given.items():
+        # the temperature needs all classes, the smoothing does not: a class of two texts serves the first
+        given = {
+            "calibration": (calibration, self.calibration_fraction),
+            "validation": (validation, self.validation_fraction),
+        }
+        generator = np.random.default_rng([self.random_state, 4])
+        for name, (pair, share) in given.items():
             if pair is not None:
-                parts[name] = (check_texts(pair[0]), self.encode_labels(pair[1]))
+                parts[name] = self._given_part(name, *pair)
                 continue
-            size = max(len(self.classes_), round(shares[name] * len(texts)))
             kept, kept_labels = parts["train"]
-            stratify = kept_labels if np.bincount(kept_labels).min() >= 2 else None
-            train_x, held_x, train_y, held_y = train_test_split(
-                kept, kept_labels, test_size=size, random_state=self.random_state, stratify=stratify
-            )
-            parts["train"], parts[name] = (train_x, train_y), (held_x, held_y)
+            is_held = hold_out(kept_labels, share, generator=generator)
+            for part, chosen in ((name, is_held), ("train", ~is_held)):
+                parts[part] = ([kept[row] for row in np.flatnonzero(chosen)], kept_labels[chosen])
+        if not parts["validation"][0]:
+            parts["validation"] = parts["calibration"]
         return parts
+
+    def _given_part(self, name: str, X: Sequence[str], y: ArrayLike) -> tuple[list[str], NDArray[np.int64]]:
+        texts, labels = check_texts(X), self.encode_labels(y)
+        if labels.shape != (len(texts),):
+            raise ValueError(
+                three_parts(f"{len(texts)} labels of the {name} texts", f"shape {labels.shape}", "Pair them up.")
+            )
+        return texts, labels
 
     def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
         """Return the class index of each label; ValueError on a label that `fit` did not see."""
@@ -313,6 +326,9 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
 
     save_pretrained = save
     from_pretrained = load
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "temperature_")  # set last: a `fit` that was stopped has left other attributes
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

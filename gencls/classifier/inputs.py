@@ -47,6 +47,22 @@ def check_texts(X: Any, *, empty_allowed: bool = False) -> list[str]:
     return [str(text) for text in texts]
 
 
+def hold_out(labels: NDArray[np.int64], share: float, *, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose a share of the texts of every class, at least one where two are left, never the last one.
+
+    Returns
+    -------
+    ndarray of shape (N,), bool
+    """
+    if not 0 <= share < 1:
+        raise ValueError(three_parts("a held-out share of at least 0 and under 1", str(share), "Give 0.1."))
+    is_held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        is_held[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return is_held
+
+
 def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the sorted classes and the class index of each text.
 

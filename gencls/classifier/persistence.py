@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -68,27 +67,33 @@ def save_run(classifier: Any, folder: Path) -> Path:
 def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:
     """Read a folder that `save_run` wrote; see `DiffusionClassifier.load`."""
     data = _checked_config(folder)
+    try:
+        classifier, denoiser = _rebuilt(cls, data, load_tokenizer(folder / TOKENIZER))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            three_parts(f"the entries of {CONFIG}", f"{type(error).__name__}: {error}", "Restore it, or train again.")
+        ) from error
+    _load_weights(denoiser, folder / WEIGHTS)
+    classifier.denoiser_ = denoiser.to(device).eval()
+    return classifier
+
+
+def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoiser]:
+    """The classifier that the JSON describes, and its denoiser before its weights."""
     classifier = cls(**data["params"])
     saved = data["backbone"]
     backbone = build_backbone(
-        saved["name"],
-        saved["config"],
-        load_tokenizer(folder / TOKENIZER),
-        has_head=saved["has_head"],
-        source=saved["source"],
+        saved["name"], saved["config"], tokenizer, has_head=saved["has_head"], source=saved["source"]
     )
     config = classifier.train_config()
     classifier.classes_ = _labels_from_json(data["classes"])
-    mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
-    denoiser = Denoiser(backbone, len(classifier.classes_), mode)
-    _load_weights(denoiser, folder / WEIGHTS)
-    classifier.denoiser_ = denoiser.to(device).eval()
-    classifier.backbone_, classifier.tokenizer_ = backbone, backbone.tokenizer
+    classifier.backbone_, classifier.tokenizer_ = backbone, tokenizer
     classifier.class_count_ = np.array(data["class_count"])
     classifier.log_prior_ = np.array(data["log_prior"], dtype=np.float64)
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
     classifier.training_record_ = data["training"]
-    return classifier
+    mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
+    return classifier, Denoiser(backbone, len(classifier.classes_), mode)
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:
@@ -100,11 +105,11 @@ def _checked_config(folder: Path) -> dict[str, Any]:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(three_parts(f"a {FORMAT} file", f"{path.name} of another kind", "Check the folder."))
-    if data["format_version"] > FORMAT_VERSION:
+    if not isinstance(data.get("format_version"), int) or data["format_version"] > FORMAT_VERSION:
         raise ValueError(
             three_parts(
                 f"format version {FORMAT_VERSION} or older",
-                f"version {data['format_version']} in {folder}",
+                f"version {data.get('format_version')} in {folder}",
                 "Install a newer gencls.",
             )
         )
@@ -153,18 +158,21 @@ def _labels_from_json(data: dict[str, Any]) -> np.ndarray:
 
 
 def _replace(path: Path, write: Any) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    # not tempfile: its files can be read by their owner only, and a run is shared
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(name)
-        os.replace(name, path)
+        write(str(temporary))
+        os.replace(temporary, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _replace_folder(path: Path, write: Any) -> None:
-    temporary = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
-    write(temporary)
-    if path.exists():
-        shutil.rmtree(path)
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(str(temporary))
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
     from gencls.data.errors import three_parts
 
+    if args.texts == ["-"] and not args.file:
+        args.texts, args.file = [], "-"
     if bool(args.texts) == bool(args.file):
         raise ValueError(three_parts("texts, or --file", "both" if args.texts else "neither", "Give one of them."))
     if args.file not in (None, "-") and not Path(args.file).is_file():

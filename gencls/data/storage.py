@@ -32,12 +32,12 @@ def write_json(path: Path | str, obj: Any) -> Path:
 
 def read_json(path: Path | str) -> Any:
     """Read JSON; a broken file is a `ValueError` that names it."""
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ValueError(
-            f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}. "
+            f"{path}: expected JSON, got an error at {where}. "
             "The file is damaged: make it again with the command that wrote it."
         ) from error
 

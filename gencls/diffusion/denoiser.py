@@ -26,7 +26,7 @@ from gencls.diffusion.pairs import PairBias
 
 #: Rows of the vocabulary projection computed at once without gradients. Always this many (short chunks are padded),
 #: because another shape may run another kernel and round differently.
-PROJECTION_ROWS = 1024
+PROJECTION_ROWS = 256
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Denoiser(nn.Module):
         nn.init.ones_(self.gate.bias)
         self.register_buffer("class_bias", torch.zeros(n_classes + 1, self.vocab_size))
         self._training_bias: Tensor | None = None
-        self._cast_projection: Tensor | None = None
+        self._cast_projection: tuple[Any, Tensor] | None = None
 
     class_bias: Tensor
 
@@ -130,14 +130,6 @@ class Denoiser(nn.Module):
     def projection(self) -> nn.Parameter:
         """Vocabulary projection (V, D), the input embeddings where the backbone ties them."""
         return self._input_embeddings() if self.untied_projection is None else self.untied_projection
-
-    def _projection_for(self, dtype: torch.dtype) -> Tensor:
-        """Return the projection; without gradients, a copy in the features' type that is made only once."""
-        if torch.is_grad_enabled() or self.training:
-            return self.projection
-        if self._cast_projection is None or self._cast_projection.dtype != dtype:
-            self._cast_projection = self.projection.detach().to(dtype)
-        return self._cast_projection
 
     @torch.no_grad()
     def set_unigram(self, log_frequencies: Tensor | None, deviations: Tensor) -> None:
@@ -219,7 +211,9 @@ class Denoiser(nn.Module):
         inputs = _Scored(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
         if torch.is_grad_enabled():
             return self._log_probs(inputs)
-        parts = [self._log_probs(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
+        is_half = features.dtype == torch.bfloat16
+        compute = self._log_probs_bfloat16 if is_half and fold_ids is None else self._log_probs
+        parts = [compute(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
         return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float32)
 
     def _log_probs(self, scored: _Scored) -> Tensor:
@@ -229,17 +223,39 @@ class Denoiser(nn.Module):
         # one-hot matmul, not table[index]: the backward of a gather of rows of V is several times slower
         chosen = functional.one_hot(index, table.shape[0]) * scored.gate[:, :1].float()
         chosen = torch.cat([chosen, torch.ones_like(chosen[:, :1])], dim=1)
-        logits = functional.linear(scored.features, self._projection_for(scored.features.dtype)).float()
+        logits = functional.linear(scored.features, self.projection).float()
         with torch.autocast(logits.device.type, enabled=False):  # biases of several nats are added in float32
             logits = torch.addmm(logits, chosen, torch.cat([table, self.bias[None]]))
         logits = self._add_pairs(logits, scored)
         return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
 
+    def _log_probs_bfloat16(self, scored: _Scored) -> Tensor:
+        """The same without gradients and in bfloat16: one matrix product, and no float32 copy of (n, V)."""
+        weight = self._bfloat16_table()
+        chosen = functional.one_hot(scored.class_ids, self.n_classes + 1) * scored.gate[:, :1]
+        ones = torch.ones_like(chosen[:, :1])
+        inputs = torch.cat([scored.features, chosen, chosen, ones, ones], dim=1).to(weight.dtype)
+        logits = self._add_pairs(functional.linear(inputs, weight), scored)
+        target = logits.gather(1, scored.targets[:, None])[:, 0].float()
+        largest = logits.amax(dim=1, keepdim=True)
+        total = (logits - largest).exp_().sum(dim=1, dtype=torch.float32)  # rounding averages out over V terms
+        return target - largest[:, 0].float() - total.log()
+
+    def _bfloat16_table(self) -> Tensor:
+        """Projection, class deviations and bias (V, D + 2 (C + 1) + 2); each bias as its rounding and the rest."""
+        sources = (self.projection, self.class_bias, self.bias)
+        key = tuple((value.data_ptr(), value._version) for value in sources)  # new or changed weights: a new copy
+        if self._cast_projection is None or self._cast_projection[0] != key:
+            biases = [self.class_bias.T.float(), self.bias.detach()[:, None].float()]
+            split = [part for bias in biases for part in (bias.bfloat16(), (bias - bias.bfloat16().float()).bfloat16())]
+            self._cast_projection = key, torch.cat([self.projection.detach().bfloat16(), *split], dim=1)
+        return self._cast_projection[1]
+
     def _add_pairs(self, logits: Tensor, scored: _Scored) -> Tensor:
         if not len(self.pairs.keys):
             return logits
         rows, columns, values = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
-        added = values * scored.gate[:, 1].float()[rows]
+        added = (values * scored.gate[:, 1].float()[rows]).to(logits.dtype)
         return logits.flatten().index_add(0, rows * self.vocab_size + columns, added).view_as(logits)
 
     def class_parameter_names(self) -> set[str]:

@@ -14,9 +14,9 @@ keyed by the position and the text with its hidden tokens written as `HIDDEN`. W
     \mathrm{path}(x; B_1..B_S) &= \sum_{s=1}^{S} \sum_{i \in B_s} D(i \mid B_s \cup \dots \cup B_S) \\
     \mathrm{ELBO}_S(x) &= \frac{1}{L!} \sum_{\text{orders}} \mathrm{path}(x; \text{the order cut in } S)
 
-(Uria, Murray and Larochelle 2014, arXiv:1310.1757, eq. 8-9; Ou et al. 2024, arXiv:2406.03736; Hoogeboom et al.
-2022, arXiv:2110.02037, section 3.) With the conditionals of the joint itself, the first equals :math:`\log p(x)`, and
-so does every path of L blocks, whatever its order. For any normalised denoiser
+(Uria, Murray and Larochelle 2014, arXiv:1310.1757, eq. 8-9; Ou et al. 2024, arXiv:2406.03736; Hoogeboom et
+al. 2022, arXiv:2110.02037, section 3.) With the conditionals of the joint itself, the first equals
+:math:`\log p(x)`, and so does every path of L blocks, whatever its order. For any normalised denoiser
 :math:`\sum_x \exp \mathrm{path}(x; B) = 1`.
 
 This module imports nothing of the package: it shares no code with what it checks. Axis legend: L tokens,
@@ -191,19 +191,20 @@ def enumerated_path_score(conditionals: Conditionals, text: Sequence[int], n_ste
 def unigram_elbo_variance(log_probs: FloatArray) -> float:
     r"""Return the variance of one draw of the exact-count ELBO when no token depends on another.
 
-    Let :math:`a_i` be the tokens' log-probabilities. Given the count n, the draw is :math:`L` times the mean of n
-    of the L values without replacement: mean :math:`\sum_i a_i` whatever n is, and variance
+    Let :math:`a_i` be the tokens' log-probabilities. Given the count n, the draw is :math:`L` times the mean of
+    n of the L values without replacement: mean :math:`\sum_i a_i` whatever n is, and variance
     :math:`L^2 \frac{s^2}{n} (1 - \frac nL)`, where
 
     .. math:: s^2 = \frac{1}{L-1} \sum_i (a_i - \bar a)^2
 
-    is the *sample* variance (``ddof=1``; finite-population correction, Cochran 1977, theorem 2.2). As the mean
-    does not depend on n, only the expected variance is left (law of total variance), and with
+    is the *sample* variance (``ddof=1``; finite-population correction, Cochran 1977, theorem 2.2). As the
+    mean does not depend on n, only the expected variance is left (law of total variance), and with
     :math:`E[1/n] = H_L / L`
 
     .. math:: \mathrm{Var} = L^2 s^2 \left(\frac{H_L}{L} - \frac 1L\right) = L (H_L - 1) s^2 .
 
-    For the same reason the mean of K draws has exactly this over K, also with counts stratified over the draws.
+    For the same reason the mean of K draws has exactly this over K, also with counts stratified over
+    the draws.
 
     Parameters
     ----------

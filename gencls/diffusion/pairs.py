@@ -14,7 +14,7 @@ score stays the exact log-probability of its sampler. In a path of many steps ev
 its tokens. Where nothing is visible nothing is added: at one step the scorer still starts as naive Bayes.
 
 Smoothing towards "independent given the class" is what Dirichlet smoothing does for a language model (Zhai & Lafferty
-2004); pairs seen once are left out.
+2004); pairs seen once or twice are left out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def count_pairs(
     n_classes: int,
     vocab_size: int,
     *,
-    min_count: int = 2,
+    min_count: int = 3,
 ) -> PairCounts:
     """Count the neighbouring tokens of training texts.
 
@@ -158,7 +158,8 @@ class PairBias(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # the number of pairs is a fact of the data: take the shape from the saved table
-        self.set_table(state_dict[prefix + "keys"], state_dict[prefix + "values"])
+        if prefix + "keys" in state_dict and prefix + "values" in state_dict:
+            self.set_table(state_dict[prefix + "keys"], state_dict[prefix + "values"])
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
 
     def _indices(self) -> tuple[Tensor, ...]:

@@ -184,7 +184,7 @@ def _bound(
     own = samples[np.arange(len(rows)), test.labels[rows]]
     n_tokens = sum(len(text) for text in ids)
     counts = class_counts(train.ids, train.labels, len(classifier.classes_), classifier.denoiser_.vocab_size)
-    unigram = log_frequencies(counts.sum(axis=0), classifier.training_record_["smoothing"])
+    unigram = log_frequencies(counts.sum(axis=0), classifier.training_record_["smoothing"]["unigram"])
     unigram_nats = -float(sum(unigram[text].sum() for text in ids)) / n_tokens
     nats = -float(own.sum()) / n_tokens
     per_token = own / np.array([len(text) for text in ids])

@@ -16,7 +16,7 @@ from gencls.baselines.finetuning import Budget
 from gencls.baselines.naive_bayes import TokenNaiveBayes
 from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import fit_temperature
+from gencls.classifier.calibration import LengthTemperature, fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.errors import nearest, three_parts
 from gencls.diffusion.backbones import load_backbone
@@ -90,9 +90,11 @@ def fit_baseline(
     held = data["calibration"]
     lengths = {split: np.array([len(ids) for ids in data[split].ids]) for split in ("calibration", "test")}
     # floored: a zero probability would be an infinite score
-    temperature = fit_temperature(
-        np.maximum(predict("calibration"), -1e6), held.labels, lengths["calibration"], uniform
-    )
+    temperature = LengthTemperature()
+    if len(np.unique(held.labels)) > 1:
+        temperature = fit_temperature(
+            np.maximum(predict("calibration"), -1e6), held.labels, lengths["calibration"], uniform
+        )
     calibrated = log_posterior(np.maximum(predict("test"), -1e6), uniform, temperature.temperature(lengths["test"]))
     record |= {"seconds": time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
@@ -109,7 +111,7 @@ def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> E
         cls_id=frame.bos,
         sep_id=frame.eos,
         pad_id=frame.pad,
-        budget=Budget(max_epochs=10.0, max_steps=plan["adapt_steps"] + plan["class_steps"]),
+        budget=Budget(max_steps=max(plan["adapt_steps"] + plan["class_steps"], 1)),
         batch_size=config.batch_size,
         bf16=bool(classifier.training_record_["bf16"]),
         random_state=config.seed,

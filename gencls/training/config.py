@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from gencls.data.errors import nearest, three_parts
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 Truncation = Literal["tail", "head"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -89,12 +91,13 @@ class TrainConfig:
     n_steps: int = 2
     n_mc_samples: int = 2
     seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     checkpoint_steps: int = 100
 
     def __post_init__(self) -> None:
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("truncation", self.truncation, get_args(Truncation))
+        _check_choice("precision", self.precision, get_args(Precision))
         for name in (
             "max_length",
             "batch_size",
@@ -109,8 +112,23 @@ class TrainConfig:
         for name in ("adapt_steps", "class_steps", "hybrid_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
+        self._check_ranges()
         if self.n_folds < 2:
             raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
+
+    def _check_ranges(self) -> None:
+        for name in ("class_dropout", "adapt_level_low", "class_level_low"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))
+        for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))
+        for name, fewest in (("smoothing", 1), ("pair_smoothing", 0)):
+            values = getattr(self, name)
+            if len(values) < fewest or not all(value > 0 for value in values):
+                raise ValueError(three_parts(f"positive candidates for {name}", str(values), "Give (1.0,)."))
+        if not isinstance(self.seed, Integral) or self.seed < 0:
+            raise ValueError(three_parts("a seed that is an integer >= 0", repr(self.seed), "Give 0."))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -129,14 +147,14 @@ class TrainConfig:
         for name in data:
             if name not in known:
                 raise ValueError(three_parts("a training option", repr(name), f"Use {nearest(name, known)}."))
-        options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return cls(**options)
+        lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+        return cls(**{**data, **lists})
 
 
 PRESETS = {
-    "demo": TrainConfig(),
+    "demo": TrainConfig(adapt_steps=120, class_steps=100),
     "cpu": TrainConfig(
-        backbone_layers=None, max_length=256, adapt_steps=2000, class_steps=3000, n_scored=48, n_steps=4
+        max_length=256, adapt_steps=2000, class_steps=1500, n_scored=48, n_steps=4, checkpoint_steps=250
     ),
     "gpu": TrainConfig(
         backbone="roberta-base",

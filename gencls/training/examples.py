@@ -37,7 +37,7 @@ class TrainingTexts:
 
 def uniform_schedule(n_texts: int, n_examples: int, *, generator: np.random.Generator) -> IntArray:
     """Visit all texts once before any is visited again."""
-    epochs = -(-n_examples // n_texts)
+    epochs = max(-(-n_examples // n_texts), 1)
     order = np.concatenate([generator.permutation(n_texts) for _ in range(epochs)])
     return order[:n_examples].astype(np.int64)
 

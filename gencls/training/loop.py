@@ -15,15 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from gencls.data.storage import read_json, write_json
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser, RowBatch
 from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
 from gencls.training.examples import ScheduledExamples
 
 logger = logging.getLogger("gencls.training")
-COMPLETE = "complete.json"
+COMPLETE, FINISHED = "complete.json", "finished.json"
 
 
 class TrainingModel(nn.Module):
@@ -123,7 +125,8 @@ class _Deadline(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.seconds is not None and time.monotonic() - self.started > self.seconds:
             logger.warning("time budget reached at step %d of %d", state.global_step, state.max_steps)
-            control.should_training_stop = True
+            # saved, so that a later resume finds the stage as it ended
+            control.should_training_stop = control.should_save = True
 
 
 def is_bfloat16_faster(device: torch.device) -> bool:
@@ -166,11 +169,11 @@ def run_stage(
     Returns
     -------
     dict
-        ``steps``, ``seconds`` of this call, ``loss`` (mean training loss).
+        ``steps``, ``seconds`` of this call, ``loss`` (the last logged training loss, nats per token).
     """
     model = TrainingModel(denoiser, hybrid_weight)
     stage_folder = folder / "checkpoints" / name
-    n_steps = len(examples) // batch_size
+    n_steps = _planned_steps(stage_folder, len(examples) // batch_size)
     if n_steps == 0:
         return {"steps": 0, "seconds": 0.0, "loss": float("nan")}
     arguments = TrainingArguments(
@@ -207,13 +210,23 @@ def run_stage(
         callbacks=callbacks,
         learning_rates=learning_rates,
     )
+    trainer.remove_callback(PrinterCallback)  # the library never prints
     start = time.monotonic()
     result = trainer.train(resume_from_checkpoint=last_complete_checkpoint(stage_folder))
+    write_json(stage_folder / FINISHED, {"steps": result.global_step})
+    # not result.training_loss, which divides the loss since the resume by all steps
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": result.global_step,
         "seconds": time.monotonic() - start,
-        "loss": float(result.training_loss),
+        "loss": float(losses[-1]) if losses else float("nan"),
     }
+
+
+def _planned_steps(stage_folder: Path, n_steps: int) -> int:
+    """The steps of a stage; those that it took if the time budget ended it, so that a resume adds none."""
+    path = stage_folder / FINISHED
+    return min(n_steps, int(read_json(path)["steps"])) if path.exists() else n_steps
 
 
 @dataclass

@@ -14,12 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
-from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import Backbone
-from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.schedule import LevelSchedule
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
 from gencls.training.config import TrainConfig
@@ -31,12 +28,21 @@ from gencls.training.examples import (
     uniform_schedule,
 )
 from gencls.training.head import fit_linear_head
-from gencls.training.loop import is_bfloat16_faster, run_stage, steps_within
+from gencls.training.loop import run_stage
+from gencls.training.plan import (
+    ADAPT_SHARE,
+    CLASS_SHARE,
+    choose_bf16,
+    collator,
+    kept_plan,
+    make_plan,
+    seconds_of,
+    training_identity,
+)
+from gencls.training.seeds import private_seeds
 
 logger = logging.getLogger("gencls.training")
 HEAD_TEXTS = 1200
-#: Shares of a time budget.
-ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
 
 
 @dataclass
@@ -55,6 +61,7 @@ class TokenizedSplit:
     labels: NDArray[np.int64]
 
 
+@private_seeds()
 def train_denoiser(
     backbone: Backbone,
     train: TokenizedSplit,
@@ -93,21 +100,25 @@ def train_denoiser(
     Raises
     ------
     ValueError
-        If a class has no training text with a token.
+        If a class has no training text with a token, there is no validation text, or the folder holds another
+        training.
     """
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     texts = _training_texts(train, len(label_names), config)
+    _check_validation(validation)
+    identity = training_identity(texts, label_names, config)
+    old_plan = kept_plan(folder, identity)
     torch.manual_seed(config.seed)
     mode = ConditioningConfig(mode=config.mode, rank=config.rank, n_prompt_tokens=config.n_prompt_tokens)
     denoiser = Denoiser(backbone, len(label_names), mode)
     _without_dropout(denoiser)
     denoiser.to(device or torch.device("cpu"))
-    bf16 = config.precision == "bfloat16" or (config.precision == "auto" and is_bfloat16_faster(denoiser.bias.device))
+    bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
     head_gain = _fit_head(denoiser, texts, config, bf16)
     stages = _stages(texts, config)
-    plan = _plan(stages, denoiser, config, folder, bf16, time_budget)
+    plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     stage_options = {
         "bf16": bf16,
         "checkpoint_steps": config.checkpoint_steps,
@@ -143,6 +154,11 @@ def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) 
         )
     folds = assign_folds(len(keep), config.n_folds, generator=np.random.default_rng([config.seed, 1]))
     return TrainingTexts([train.token_ids[place] for place in keep], labels, folds, n_classes)
+
+
+def _check_validation(validation: TokenizedSplit) -> None:
+    if not validation.token_ids:
+        raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
 
 
 def _without_dropout(denoiser: Denoiser) -> None:
@@ -207,56 +223,12 @@ def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExa
     }
 
 
-def _collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:
-    return DiffusionCollator(denoiser.frame, LevelSchedule(low, 1.0), config.n_scored)
-
-
-def _plan(
-    stages: dict[str, ScheduledExamples],
-    denoiser: Denoiser,
-    config: TrainConfig,
-    folder: Path,
-    bf16: bool,
-    time_budget: float | None,
-) -> dict[str, Any]:
-    """Fix the step counts once; a resumed run reads them back, so that it ends where the first would have."""
-    path = folder / "plan.json"
-    if path.exists():
-        return read_json(path)
-    plan: dict[str, Any] = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
-    plan["time_budget"] = time_budget
-    if time_budget is not None:
-        weights = {"adapt": (ADAPT_SHARE, 0.0), "class": (CLASS_SHARE, config.hybrid_weight)}
-        for name, (share, hybrid) in weights.items():
-            examples = stages["adapt" if name == "adapt" else "classes"]
-            if not len(examples):
-                continue
-            fitting = steps_within(
-                60 * time_budget * share,
-                denoiser,
-                examples,
-                _collator(denoiser, config.class_level_low, config),
-                batch_size=config.batch_size,
-                bf16=bf16,
-                hybrid_weight=hybrid,
-            )
-            plan[f"{name}_steps"] = min(plan[f"{name}_steps"], fitting)
-        logger.info("time budget %.1f min: %d + %d steps", time_budget, plan["adapt_steps"], plan["class_steps"])
-    write_json(path, plan)
-    return plan
-
-
 def _first(examples: ScheduledExamples, n_examples: int) -> ScheduledExamples:
     """The first examples of a stage."""
     cut = ScheduledExamples.__new__(ScheduledExamples)
     cut.texts, cut.schedule = examples.texts, examples.schedule[:n_examples]
     cut.is_dropped, cut.seeds = examples.is_dropped[:n_examples], examples.seeds[:n_examples]
     return cut
-
-
-def _seconds(plan: dict[str, Any], share: float) -> float | None:
-    budget = plan.get("time_budget")
-    return None if budget is None else 1.2 * 60 * budget * share
 
 
 def _adapt(
@@ -272,12 +244,12 @@ def _adapt(
         "adapt",
         denoiser,
         _first(examples, plan["adapt_steps"] * config.batch_size),
-        _collator(denoiser, config.adapt_level_low, config),
+        collator(denoiser, config.adapt_level_low, config),
         folder,
         batch_size=config.batch_size,
         learning_rates=_learning_rates(config, 1.0),
         hybrid_weight=0.0,
-        max_seconds=_seconds(plan, ADAPT_SHARE),
+        max_seconds=seconds_of(plan, ADAPT_SHARE),
         **options,
     )
 
@@ -298,12 +270,12 @@ def _train_classes(
         "classes",
         denoiser,
         _first(examples, plan["class_steps"] * config.batch_size),
-        _collator(denoiser, config.class_level_low, config),
+        collator(denoiser, config.class_level_low, config),
         folder,
         batch_size=config.batch_size,
         learning_rates=_learning_rates(config, config.shared_learning_rate_scale),
         hybrid_weight=config.hybrid_weight,
-        max_seconds=_seconds(plan, CLASS_SHARE),
+        max_seconds=seconds_of(plan, CLASS_SHARE),
         **options,
     )
 

@@ -25,6 +25,8 @@ def make(mode, seed=0):
             for value in denoiser.parameters():
                 value.add_(0.1 * torch.randn_like(value))
             denoiser.set_unigram(None, torch.randn(C, denoiser.vocab_size))
+            keys = torch.randperm(denoiser.vocab_size**2)[: 3000 + 100 * seed].sort().values
+            denoiser.pairs.set_table(keys, torch.randn(C, len(keys)))
     return denoiser.eval()
 
 
@@ -79,6 +81,15 @@ def test_a_mixed_batch_equals_its_rows_one_by_one(denoiser):
     for first in range(C + 1):
         for second in range(first):
             assert (by_class[first] - by_class[second]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("class_ids", [(0, 1, 2, C), (C, 1)])
+def test_by_class_equals_one_call_a_class(denoiser, class_ids):
+    batch = make_batch(denoiser.frame)
+    expected = torch.stack([denoiser(batch, torch.full((4,), index)) for index in class_ids])
+    torch.testing.assert_close(denoiser.by_class(batch, class_ids), expected, **CLOSE)
+    with torch.no_grad():
+        torch.testing.assert_close(denoiser.by_class(batch, class_ids), expected, **CLOSE)
 
 
 @torch.no_grad()
@@ -199,12 +210,28 @@ def test_optimiser_groups_hold_every_trainable_parameter_once(denoiser):
 @torch.no_grad()
 def test_state_dict_round_trip(mode):
     first, second = make(mode, seed=0), make(mode, seed=1)
-    first.use_training_bias(torch.zeros(2, C, first.vocab_size))
+    first.use_training_tables(torch.zeros(2, C, first.vocab_size), None)
     batch, classes = make_batch(first.frame), torch.tensor([0, 1, 2, C])
     assert (first(batch, classes) - second(batch, classes)).abs().max() > 1e-2
     state = {name: value.clone() for name, value in first.state_dict().items()}
     second.load_state_dict(state)
     assert torch.equal(first(batch, classes), second(batch, classes))
+
+
+@torch.no_grad()
+def test_no_weight_of_before_a_load_is_kept_in_lower_precision():
+    first, second = make("conditional", seed=0), make("conditional", seed=1)
+    batch, classes = make_batch(first.frame), torch.tensor([0, 1, 2, C])
+
+    def score(denoiser):
+        # a context of its own each time: autocast keeps cast weights until its context ends
+        with torch.autocast("cpu", torch.bfloat16):
+            return denoiser(batch, classes)
+
+    expected = score(first)
+    assert not torch.equal(score(second), expected)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(score(second), expected)
 
 
 @torch.no_grad()
@@ -218,11 +245,11 @@ def test_fold_tables_are_used_in_place_of_the_full_one(denoiser):
         denoiser.set_unigram(None, table)
         expected.append(denoiser(batch, classes))
     denoiser.set_unigram(None, full)
-    denoiser.use_training_bias(tables)
+    denoiser.use_training_tables(tables, None)
     folds = torch.tensor([1, 0, 1, 1])
     found = denoiser(batch, classes, folds)
     unfolded = denoiser(batch, classes)
-    denoiser.use_training_bias(None)
+    denoiser.use_training_tables(None, None)
     row_of = batch.scored.nonzero()[:, 0]
     torch.testing.assert_close(found, torch.where(folds[row_of] == 1, expected[1], expected[0]), **CLOSE)
     assert torch.equal(unfolded, plain)

@@ -1,0 +1,111 @@
+"""The plan of a run: what is decided once, by measurement, and read back by the process that resumes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gencls.data.errors import three_parts
+from gencls.data.storage import read_json, write_json
+from gencls.diffusion.collator import DiffusionCollator
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.schedule import LevelSchedule
+from gencls.training.config import TrainConfig
+from gencls.training.examples import ScheduledExamples, TrainingTexts
+from gencls.training.loop import is_bfloat16_faster, steps_within
+
+logger = logging.getLogger("gencls.training")
+PLAN = "plan.json"
+#: Shares of a time budget.
+ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
+#: Options that change no trained weight.
+_FREE_OPTIONS = ("checkpoint_steps", "n_steps", "n_mc_samples")
+
+
+def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
+    """Return the plan that a run folder holds, empty if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a training of other data or options: its checkpoints would be resumed silently.
+    """
+    path = folder / PLAN
+    plan: dict[str, Any] = read_json(path) if path.exists() else {}
+    if plan.get("identity", identity) != identity:
+        raise ValueError(
+            three_parts(
+                "an empty folder, or a training of the same data and options to resume",
+                f"checkpoints of another training in {folder.name}",
+                "Give another folder (run_dir, --output).",
+            )
+        )
+    return plan
+
+
+def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
+    """Return a digest of everything that decides the trained weights."""
+    options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
+    digest = hashlib.sha256(json.dumps([options, list(label_names)], sort_keys=True).encode())
+    for ids, label in zip(texts.token_ids, texts.labels, strict=True):
+        digest.update(f"|{label}:{len(ids)}|".encode())
+        digest.update(ids.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def choose_bf16(plan: dict[str, Any], config: TrainConfig, device: torch.device) -> bool:
+    """Return whether to train in bfloat16; a measured choice may fall the other way in a process that resumes."""
+    if "bf16" in plan:
+        return bool(plan["bf16"])
+    return config.precision == "bfloat16" or (config.precision == "auto" and is_bfloat16_faster(device))
+
+
+def collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:
+    """Return the collator of a stage whose lowest masking level is `low`."""
+    return DiffusionCollator(denoiser.frame, LevelSchedule(low, 1.0), config.n_scored)
+
+
+def make_plan(
+    stages: dict[str, ScheduledExamples],
+    denoiser: Denoiser,
+    config: TrainConfig,
+    folder: Path,
+    time_budget: float | None,
+    *,
+    bf16: bool,
+    identity: str,
+) -> dict[str, Any]:
+    """Fix the step counts once; a resumed run reads them back, so that it ends where the first would have."""
+    if plan := kept_plan(folder, identity):
+        return plan
+    plan = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
+    plan |= {"time_budget": time_budget, "bf16": bf16, "identity": identity}
+    if time_budget is not None:
+
+        def fitting(examples: ScheduledExamples, share: float, hybrid_weight: float) -> int:
+            rows = collator(denoiser, config.class_level_low, config)
+            options = {"batch_size": config.batch_size, "bf16": bf16, "hybrid_weight": hybrid_weight}
+            return steps_within(60 * time_budget * share, denoiser, examples, rows, **options)
+
+        _shorten(plan, "adapt_steps", lambda: fitting(stages["adapt"], ADAPT_SHARE, 0.0))
+        _shorten(plan, "class_steps", lambda: fitting(stages["classes"], CLASS_SHARE, config.hybrid_weight))
+        logger.info("time budget %.1f min: %d + %d steps", time_budget, plan["adapt_steps"], plan["class_steps"])
+    write_json(folder / PLAN, plan)
+    return plan
+
+
+def _shorten(plan: dict[str, Any], name: str, fitting: Callable[[], int]) -> None:
+    if plan[name] > 0:
+        plan[name] = min(plan[name], fitting())
+
+
+def seconds_of(plan: dict[str, Any], share: float) -> float | None:
+    """Return the seconds after which a stage is stopped, None without a time budget."""
+    budget = plan.get("time_budget")
+    return None if budget is None else 1.2 * 60 * budget * share

@@ -1,0 +1,58 @@
+"""Training options: what is refused, and the way to JSON and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gencls.training.config import PRESETS, TrainConfig, preset
+
+BAD = [
+    *({name: 0} for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "rank")),
+    *({name: -1} for name in ("adapt_steps", "class_steps", "hybrid_weight", "seed")),
+    *({name: 1.0} for name in ("class_dropout", "adapt_level_low", "class_level_low")),
+    *({name: 0.0} for name in ("learning_rate", "head_learning_rate", "class_learning_rate")),
+    {"checkpoint_steps": 0},
+    {"n_folds": 1},
+    {"mode": "lora"},
+    {"truncation": "middle"},
+    {"precision": "float16"},
+    {"smoothing": ()},
+    {"smoothing": (1.0, 0.0)},
+    {"pair_smoothing": (-1.0,)},
+    {"seed": None},
+]
+
+
+@pytest.mark.parametrize("options", BAD, ids=str)
+def test_bad_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"^Expected .*; got .*\. \w") as error:
+        TrainConfig(**options)
+    assert next(iter(options)) in str(error.value)
+
+
+def test_no_steps_and_no_pairs_are_fine():
+    assert TrainConfig(adapt_steps=0, class_steps=0, pair_smoothing=(), hybrid_weight=0.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip(name):
+    config = preset(name, seed=7, smoothing=(0.5, 2.0))
+    data = json.loads(json.dumps(config.as_dict()))
+    assert TrainConfig.from_dict(data) == config
+    assert isinstance(TrainConfig.from_dict(data).smoothing, tuple)
+
+
+def test_presets_change_only_what_is_asked():
+    assert preset("demo") == PRESETS["demo"]
+    changed = preset("cpu", class_steps=1)
+    assert changed.class_steps == 1
+    assert changed.max_length == PRESETS["cpu"].max_length
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(ValueError, match="batch_size"):
+        TrainConfig.from_dict({"batchsize": 3})
+    with pytest.raises(ValueError, match="demo"):
+        preset("demos")
