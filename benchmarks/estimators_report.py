@@ -10,8 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from gencls.data.storage import write_atomic, write_json
 from gencls.reporting.plots import LIGHT, to_png
-from gencls.reporting.records import write_atomic, write_json
 
 MASKS = ("shared", "independent")
 TITLES = {"path": "path", "elbo": "ELBO, exact count", "bernoulli": "ELBO, Bernoulli"}

@@ -17,16 +17,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gencls.cli.evaluate import print_table
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
 from gencls.reporting.records import target_row, write_targets
 from gencls.reporting.report import build_report
+from gencls.reporting.tables import model_text
 from gencls.training.config import preset
 
 COMMAND = "make demo"
-TEST_TEXTS = 2000
+TEST_TEXTS = 1500
 
 
 def target_rows(metrics: Mapping[str, Any], minutes: float) -> list[dict[str, Any]]:
@@ -74,5 +74,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("gencls").setLevel(logging.INFO)
     report = main(arguments.run, arguments.output, n_texts=arguments.max_texts, progress=sys.stderr.isatty())
-    print_table(arguments.output)
+    print(model_text(read_json(arguments.output / "metrics.json")))
     print(f"report: {report}")

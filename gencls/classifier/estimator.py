@@ -19,10 +19,12 @@ from gencls.classifier.calibration import LengthTemperature, fit_temperature
 from gencls.classifier.inputs import check_labels, check_texts, hold_out
 from gencls.classifier.persistence import load_run, save_run
 from gencls.data.errors import three_parts
+from gencls.data.text import clean
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.tokens import TokenizedTexts, tokenize
 from gencls.likelihood.engine import Scores, score_texts
 from gencls.likelihood.estimators import Estimator
+from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
 from gencls.training.per_class import TokenizedSplit, train_denoiser
 
@@ -52,7 +54,8 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         Weight of the cross-entropy of the Bayes posterior in training; 0 is purely generative.
     n_steps, n_mc_samples : int
         Path steps S and draws K of scoring: S * K forward passes per text and class.
-    priors : "uniform", "empirical" or array of shape (C,)
+    priors : "empirical", "uniform" or array of shape (C,)
+        Class priors; "empirical" are the shares of the training texts.
     validation_fraction, calibration_fraction : float
         Shares of the training texts that choose the smoothing and fit the temperature, when `fit` is not given
         splits for that.
@@ -75,6 +78,8 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
     tokenizer_ : PreTrainedTokenizerBase
     log_prior_ : ndarray of shape (C,), nats
     temperature_ : LengthTemperature
+    precision_ : str
+        Type of the scoring's matrix products; kept, because the temperature is fitted to its scores.
     training_record_ : dict
         Steps, budgets per class, smoothing, seconds.
 
@@ -87,7 +92,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self,
         backbone: str = "minilm",
         *,
-        backbone_layers: int | None = 4,
+        backbone_layers: int | None = None,
         mode: str = "conditional",
         max_length: int = 128,
         truncation: str = "tail",
@@ -97,7 +102,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         hybrid_weight: float = 0.0,
         n_steps: int = 2,
         n_mc_samples: int = 2,
-        priors: Any = "uniform",
+        priors: Any = "empirical",
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
         options: dict[str, Any] | None = None,
@@ -173,6 +178,10 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         texts = check_texts(X)
         self.classes_, labels = check_labels(y, len(texts))
         parts = self._parts(texts, labels, validation, calibration)
+        counts = np.bincount(parts["train"][1], minlength=len(self.classes_))
+        resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
+        device = choose_device(self.device)
+        self.precision_ = resolve_precision(config.precision, device)
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers)
         self.tokenizer_ = backbone.tokenizer
         self.backbone_ = backbone
@@ -185,12 +194,12 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
                 [str(name) for name in self.classes_],
                 config,
                 Path(self.run_dir or temporary),
-                device=choose_device(self.device),
+                device=device,
                 time_budget=self.time_budget,
                 progress=self.progress,
             )
         self.denoiser_, self.training_record_ = result.denoiser, result.record
-        self.class_count_ = np.bincount(parts["train"][1], minlength=len(self.classes_))
+        self.class_count_ = counts
         self.set_priors(self.priors)
         self.temperature_ = LengthTemperature()
         if len(np.unique(splits["calibration"].labels)) < 2:
@@ -241,7 +250,8 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Return the scorable ids of texts, cut as in training."""
-        return tokenize(texts, self.tokenizer_, max_length=self.max_length, truncation=self.truncation)  # type: ignore[arg-type]
+        cleaned = [clean(text) for text in texts]  # as a `TextDataset` is: the same text in training and in use
+        return tokenize(cleaned, self.tokenizer_, max_length=self.max_length, truncation=self.truncation)  # type: ignore[arg-type]
 
     def score_ids(
         self, token_ids: Sequence[NDArray[np.int64]], *, estimator: Estimator | None = None, **options: Any
@@ -250,7 +260,11 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         plan = estimator or Estimator("path", n_steps=self.n_steps, n_mc_samples=self.n_mc_samples)
         return score_texts(
-            self.denoiser_, token_ids, plan, seed=self.random_state, **{"progress": self.progress, **options}
+            self.denoiser_,
+            token_ids,
+            plan,
+            seed=self.random_state,
+            **{"progress": self.progress, "precision": self.precision_, **options},
         )
 
     def score_samples_by_class(self, X: Sequence[str]) -> Scores:
@@ -339,11 +353,9 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
 
 
 def choose_device(name: str | None = None) -> Any:
-    """Return the named device, else CUDA, MPS or the CPU."""
+    """Return the named device, else CUDA or the CPU (Apple's MPS only by name: it is not tested here)."""
     import torch
 
     if name is not None:
         return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -52,6 +52,7 @@ def save_run(classifier: Any, folder: Path) -> Path:
             "class_count": classifier.class_count_.tolist(),
             "log_prior": classifier.log_prior_.tolist(),
             "temperature": classifier.temperature_.as_dict(),
+            "precision": classifier.precision_,
             "backbone": {
                 "name": backbone.name,
                 "has_head": backbone.has_head,
@@ -90,6 +91,7 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.backbone_, classifier.tokenizer_ = backbone, tokenizer
     classifier.class_count_ = np.array(data["class_count"])
     classifier.log_prior_ = np.array(data["log_prior"], dtype=np.float64)
+    classifier.precision_ = data["precision"]
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
     classifier.training_record_ = data["training"]
     mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
@@ -158,10 +160,12 @@ def _labels_from_json(data: dict[str, Any]) -> np.ndarray:
 
 
 def _replace(path: Path, write: Any) -> None:
-    # not tempfile: its files can be read by their owner only, and a run is shared
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(str(temporary))
+        temporary.chmod(mode)  # safetensors makes files that only their owner reads, and a run is shared
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", metavar="DIR", type=Path, help="the report's folder (default: reports/RUN)")
     parser.add_argument(
         "--baselines",
-        default="naive_bayes,tfidf_logistic_regression,encoder",
+        default="naive_bayes,naive_bayes_pairs,tfidf_logistic_regression,encoder",
         help="comma-separated rivals to train and report beside the run, or 'none'",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sample and the bootstrap")
@@ -27,7 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
+    from gencls.data.storage import read_json
     from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+    from gencls.reporting.tables import model_text
 
     names = () if args.baselines == "none" else tuple(args.baselines.split(","))
     options = EvaluationOptions(args.data, args.split, args.max_texts, names, args.seed)
@@ -39,18 +41,6 @@ def run(args: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
         command=" ".join(["gencls", *sys.argv[1:]]),
     )
-    print_table(output)
+    print(model_text(read_json(output / "metrics.json")))
     print(f"report: {report}")
     return 0
-
-
-def print_table(folder: Path) -> None:
-    """Print the models of a report as a table."""
-    from gencls.data.storage import read_json
-    from gencls.reporting.tables import model_table
-
-    table = model_table(read_json(folder / "metrics.json"))
-    rows = [list(table.columns), *([cell.text for cell in row] for row in table.rows)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(table.columns))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -12,18 +12,25 @@ import copy
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 from transformers import logging as transformers_logging
-from transformers.modeling_outputs import BaseModelOutput
 
 from gencls.data.archive import extract
 from gencls.data.artefacts import cache_dir
 from gencls.data.errors import nearest, three_parts
 from gencls.data.hub import hub_reachable
+from gencls.diffusion.parts import (
+    LinearHead,
+    MaskedLMHead,
+    PassThrough,
+    drop_unused_parameters,
+    keep_layers,
+    replace_module,
+)
 from gencls.diffusion.tokens import TokenFrame, frame_of, tiny_tokenizer
 
 logger = logging.getLogger("gencls.diffusion")
@@ -45,36 +52,6 @@ REGISTRY_MODELS = {
     )
 }
 TINY = "tiny-random"
-
-
-class _PassThrough(nn.Module):
-    """Stands where the base model was: its input embeddings are its hidden states."""
-
-    def forward(self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
-        """Return `inputs_embeds` as the last hidden state."""
-        return BaseModelOutput(last_hidden_state=cast(Any, inputs_embeds))
-
-
-class MaskedLMHead(nn.Module):
-    """The part of a masked LM between hidden states (n, D) and the features before the vocabulary projection."""
-
-    def __init__(self, shell: nn.Module) -> None:
-        super().__init__()
-        self.shell = shell
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map hidden states (n, D) to features (n, D')."""
-        features: Tensor = self.shell(inputs_embeds=hidden[None]).logits[0]
-        return features
-
-
-class LinearHead(nn.Linear):
-    """Head of a backbone that brings none; starts at zero, so that the output starts at the unigram."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, width)
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
 
 
 @dataclass
@@ -204,13 +181,13 @@ def split_model(
         )
     encoder = model.base_model
     if n_layers is not None:
-        _keep_layers(encoder, model.config, n_layers)
+        keep_layers(encoder, model.config, n_layers)
     bias = getattr(decoder, "bias", None)
     bias = torch.zeros(decoder.weight.shape[0]) if bias is None or not has_head else bias.detach().clone()
-    _replace_module(model, decoder, nn.Identity())
-    setattr(model, model.base_model_prefix, _PassThrough())
+    replace_module(model, decoder, nn.Identity())
+    setattr(model, model.base_model_prefix, PassThrough())
     head: nn.Module = MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)
-    _drop_unused_parameters(head, encoder)
+    drop_unused_parameters(head, encoder)
     return Backbone(
         name=name,
         config=copy.deepcopy(model.config),
@@ -298,39 +275,3 @@ def _tiny(n_layers: int | None) -> Backbone:
         torch.manual_seed(0)
         model = BertForMaskedLM(config)
         return split_model(TINY, model, tokenizer, has_head=False, source="random weights", n_layers=n_layers)
-
-
-def _keep_layers(encoder: nn.Module, config: Any, n_layers: int) -> None:
-    stack = _layer_stack(encoder)
-    if not 1 <= n_layers <= len(stack):
-        raise ValueError(
-            three_parts(f"1 <= n_layers <= {len(stack)}", str(n_layers), "Choose a number of layers it has.")
-        )
-    del stack[n_layers:]
-    config.num_hidden_layers = n_layers
-    if getattr(config, "layer_types", None):  # ModernBERT's list, one entry a layer
-        config.layer_types = config.layer_types[:n_layers]
-
-
-def _layer_stack(encoder: nn.Module) -> nn.ModuleList:
-    """The longest module list of an encoder is its stack of layers."""
-    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
-
-
-def _replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for module in root.modules():
-        for name, child in module.named_children():
-            if child is old:
-                setattr(module, name, new)
-                return
-
-
-def _drop_unused_parameters(head: nn.Module, encoder: nn.Module) -> None:
-    """Remove what the split left without a use: the head's own output bias and the encoder's pooler."""
-    for module in head.modules():
-        bias = module._parameters.get("bias")
-        if bias is not None and type(module).__name__.endswith(("PredictionHead", "LMHead", "MLMHead")):
-            module._parameters.pop("bias")
-    if getattr(encoder, "pooler", None) is not None:
-        setattr(encoder, "pooler", None)  # noqa: B010  (a module attribute, for the type checker)

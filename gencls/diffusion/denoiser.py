@@ -226,7 +226,8 @@ class Denoiser(nn.Module):
         logits = functional.linear(scored.features, self.projection).float()
         with torch.autocast(logits.device.type, enabled=False):  # biases of several nats are added in float32
             logits = torch.addmm(logits, chosen, torch.cat([table, self.bias[None]]))
-        logits = self._add_pairs(logits, scored)
+        entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
+        logits = self._add_pairs(logits, scored, entries)
         return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
 
     def _log_probs_bfloat16(self, scored: _Scored) -> Tensor:
@@ -235,11 +236,22 @@ class Denoiser(nn.Module):
         chosen = functional.one_hot(scored.class_ids, self.n_classes + 1) * scored.gate[:, :1]
         ones = torch.ones_like(chosen[:, :1])
         inputs = torch.cat([scored.features, chosen, chosen, ones, ones], dim=1).to(weight.dtype)
-        logits = self._add_pairs(functional.linear(inputs, weight), scored)
-        target = logits.gather(1, scored.targets[:, None])[:, 0].float()
+        entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, None)
+        logits = self._add_pairs(functional.linear(inputs, weight), scored, entries)
+        target = self._target_logits(scored, entries)
         largest = logits.amax(dim=1, keepdim=True)
-        total = (logits - largest).exp_().sum(dim=1, dtype=torch.float32)  # rounding averages out over V terms
+        total = logits.sub_(largest).exp_().sum(dim=1, dtype=torch.float32)  # rounding averages out over V terms
         return target - largest[:, 0].float() - total.log()
+
+    def _target_logits(self, scored: _Scored, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The true tokens' logits in float32: only they enter the score unaveraged."""
+        rows, columns, values = entries
+        hits = columns == scored.targets[rows]
+        gate = scored.gate.float()
+        pairs = torch.zeros_like(gate[:, 0]).index_add(0, rows[hits], values[hits] * gate[rows[hits], 1])
+        chosen = self.projection[scored.targets].float()
+        unigram = gate[:, 0] * self.class_bias[scored.class_ids, scored.targets]
+        return (scored.features.float() * chosen).sum(dim=1) + self.bias[scored.targets] + unigram + pairs
 
     def _bfloat16_table(self) -> Tensor:
         """Projection, class deviations and bias (V, D + 2 (C + 1) + 2); each bias as its rounding and the rest."""
@@ -251,12 +263,13 @@ class Denoiser(nn.Module):
             self._cast_projection = key, torch.cat([self.projection.detach().bfloat16(), *split], dim=1)
         return self._cast_projection[1]
 
-    def _add_pairs(self, logits: Tensor, scored: _Scored) -> Tensor:
-        if not len(self.pairs.keys):
-            return logits
-        rows, columns, values = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
+    def _add_pairs(self, logits: Tensor, scored: _Scored, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        rows, columns, values = entries
         added = (values * scored.gate[:, 1].float()[rows]).to(logits.dtype)
-        return logits.flatten().index_add(0, rows * self.vocab_size + columns, added).view_as(logits)
+        flat, cells = logits.flatten(), rows * self.vocab_size + columns
+        # in place where no gradient needs the old logits: a copy of (n, V) costs as much as the addition
+        total = flat.index_add(0, cells, added) if torch.is_grad_enabled() else flat.index_add_(0, cells, added)
+        return total.view_as(logits)
 
     def class_parameter_names(self) -> set[str]:
         """Return the names of the parameters that belong to classes, not to the class-free model."""

@@ -74,7 +74,7 @@ class LevelLosses:
     def add(self, losses: Tensor, levels: Tensor) -> None:
         """Add the losses (B,) of texts at their levels (B,) in (0, 1]."""
         bins = (levels * N_LEVEL_BINS).ceil().long().clamp(1, N_LEVEL_BINS).cpu() - 1
-        self.total.index_add_(0, bins, losses.detach().double().cpu())
+        self.total.index_add_(0, bins, losses.detach().cpu().double())
         self.count.index_add_(0, bins, torch.ones(len(bins), dtype=torch.float64))
 
     def pop(self) -> dict[str, float]:

@@ -77,10 +77,12 @@ def count_pairs(
     keys = [np.asarray(ids[:-1], dtype=np.int64) * vocab_size + ids[1:] for ids in token_ids]
     group = np.repeat(folds * n_classes + labels, [len(key) for key in keys])
     kept, place, total = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    cells = np.bincount(group * len(kept) + place, minlength=n_folds * n_classes * len(kept))
-    counts = cells.reshape(n_folds, n_classes, len(kept)).astype(np.float64)
     frequent = total >= min_count
-    return PairCounts(kept[frequent], counts[:, :, frequent], vocab_size)
+    n_kept, new_place = int(frequent.sum()), np.cumsum(frequent) - 1
+    counted = frequent[place]  # filtered before the table is made: most pairs are rare
+    cells = group[counted] * n_kept + new_place[place[counted]]
+    counts = np.bincount(cells, minlength=n_folds * n_classes * n_kept).astype(np.float64)
+    return PairCounts(kept[frequent], counts.reshape(n_folds, n_classes, n_kept), vocab_size)
 
 
 def pair_deviations(
@@ -101,7 +103,7 @@ def pair_deviations(
     class_deviation : ndarray of shape (C, V), nats
         Unigram deviations from the same texts.
     log_prior : ndarray of shape (C,), nats
-        Class shares of the training tokens.
+        Class shares of the training tokens, with the smoothing of `class_deviation`.
     smoothing : float
         a: strength of the expectation, in pairs.
 
@@ -153,7 +155,7 @@ class PairBias(nn.Module):
 
     def set_table(self, keys: Tensor, values: Tensor) -> None:
         """Set the pairs: keys (P,) ascending and deviations (C, P) in nats."""
-        self.keys, self._index = keys.contiguous(), None
+        self.keys, self._index = keys.to(self.keys.device).contiguous(), None
         self.values = values.float().to(self.values.device).contiguous()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:

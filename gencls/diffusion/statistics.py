@@ -81,7 +81,9 @@ class ClassStatistics:
             counts = counts - self.counts[without_fold]
             pair_counts = pair_counts - self.pairs.counts[without_fold]
         deviations = class_deviations(counts, unigram)
-        log_prior = np.log(counts.sum(axis=1) / counts.sum())
+        # smoothed as the deviations are: their class shares then sum to one, also where a class is in one fold only
+        sizes = counts.sum(axis=1) + unigram * counts.shape[1]
+        log_prior = np.log(sizes / sizes.sum())
         between = np.zeros(pair_counts.shape)
         if pair is not None:
             between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)

@@ -5,8 +5,8 @@ scorer *is* multinomial naive Bayes over the same tokens (McCallum & Nigam 1998)
 
 Two traps. A word seen once must not carry the class: additive smoothing shrinks rare words to even odds. And counts
 that include the text being trained on leak its label: every rare word of that text points to its class, the bias
-alone classifies the training texts, and no class signal reaches the network. `cross_fitted_log_frequencies` gives
-every training text a table of counts in which it took no part.
+alone classifies the training texts, and no class signal reaches the network. `statistics.ClassStatistics`
+gives every training text a table of counts in which it took no part.
 """
 
 from __future__ import annotations
@@ -79,67 +79,24 @@ def class_deviations(counts: FloatArray, smoothing: float) -> FloatArray:
     return log_frequencies(counts, smoothing) - log_frequencies(total, smoothing * counts.shape[-2])
 
 
-def assign_folds(n_texts: int, n_folds: int, *, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return a random fold, 0..n_folds-1, of each text; fold sizes differ by at most one."""
-    return np.asarray(generator.permutation(np.arange(n_texts) % n_folds), dtype=np.int64)
+def assign_folds(
+    token_ids: Sequence[NDArray[np.integer]], n_folds: int, *, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return a random fold, 0..n_folds-1, of each text.
 
-
-def cross_fitted_deviations(
-    token_ids: Sequence[NDArray[np.integer]],
-    labels: NDArray[np.integer],
-    folds: NDArray[np.integer],
-    n_classes: int,
-    vocab_size: int,
-    *,
-    smoothing: float,
-) -> FloatArray:
-    """Return class deviations of which the texts of a fold took no part in the fold's row.
-
-    Returns
-    -------
-    ndarray of shape (F, C, V), float64, nats
-        Row f is made of the counts of all texts outside fold f.
-    """
-    n_folds = int(folds.max()) + 1
-    by_fold = np.stack(
-        [
-            class_counts(
-                [ids for ids, fold in zip(token_ids, folds, strict=True) if fold == index],
-                labels[folds == index],
-                n_classes,
-                vocab_size,
-            )
-            for index in range(n_folds)
-        ]
-    )
-    return class_deviations(by_fold.sum(axis=0, keepdims=True) - by_fold, smoothing)
-
-
-def choose_smoothing(
-    counts: FloatArray,
-    token_ids: Sequence[NDArray[np.integer]],
-    labels: NDArray[np.integer],
-    *,
-    candidates: Sequence[float] = (0.1, 0.3, 1.0, 3.0, 10.0),
-) -> float:
-    """Choose the smoothing with the most validation texts right; ties go to the stronger smoothing.
+    Copies of a text share a fold: a copy in another fold would count the text's own words. Fold sizes differ by at most
+    one distinct text.
 
     Parameters
     ----------
-    counts : ndarray of shape (C, V)
-        Counts of the training texts.
-    token_ids, labels
-        Validation texts and class indices.
-    candidates : sequence of float
+    token_ids : sequence of N ndarray of shape (L,)
+    n_folds : int
+    generator : numpy.random.Generator
 
     Returns
     -------
-    float
+    ndarray of shape (N,), int64
     """
-
-    def accuracy(smoothing: float) -> float:
-        log_p = log_frequencies(counts, smoothing)
-        scores = np.stack([log_p[:, ids].sum(axis=1) for ids in token_ids])
-        return float(np.mean(scores.argmax(axis=1) == labels))
-
-    return max(candidates, key=lambda smoothing: (accuracy(smoothing), smoothing))
+    _, text_of = np.unique([np.asarray(ids, dtype="<i8").tobytes() for ids in token_ids], return_inverse=True)
+    n_distinct = int(text_of.max(initial=-1)) + 1
+    return np.asarray(generator.permutation(np.arange(n_distinct) % n_folds)[text_of], dtype=np.int64)

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
-from gencls.data import TextSplit, load_dataset, stratified_sample
+from gencls.data import TextDataset, TextSplit, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
 from gencls.data.storage import write_atomic, write_json
+from gencls.data.text import normal_form
 from gencls.diffusion.unigram import class_counts, log_frequencies
 from gencls.evaluation.rivals import BASELINES, RivalData, check_baselines, fit_baseline
 from gencls.evaluation.runs import load_run_data
@@ -80,6 +82,7 @@ def evaluate_run(
     classifier.progress = progress
     record, parts = _texts(run, classifier, options)
     test = parts["test"]
+    was_stored = any((run / "scores").glob("*.npz"))  # a time that reads finished scores says nothing
     scores, seconds = _score(classifier, test, run)
     logger.info("scored %d texts, %.1f a second", len(test.texts), len(test.texts) / max(seconds, 1e-9))
     arrays = _score_arrays(classifier, scores, test)
@@ -91,19 +94,25 @@ def evaluate_run(
     metrics["diffusion"] |= {
         "temperature": classifier.temperature_.as_dict(),
         "train_seconds": classifier.training_record_["seconds"],
-        "score_texts_per_second": len(test.texts) / max(seconds, 1e-9),
+        "score_texts_per_second": None if was_stored else len(test.texts) / max(seconds, 1e-9),
         **bound,
     }
     for name, entry in baseline_records.items():
         metrics[name]["train_seconds"] = entry["seconds"]
     output.mkdir(parents=True, exist_ok=True)
+    (output / "targets.json").unlink(missing_ok=True)  # of an earlier evaluation
     _write_scores(output / "scores.npz", arrays)
     _write_predictions(output / "predictions.jsonl", classifier, test, arrays)
     write_json(output / "metrics.json", metrics)
     write_json(
         output / "run.json",
         {
-            **run_record(command or f"gencls evaluate {run.name}", record["config"], options.seed),
+            **run_record(
+                command or f"gencls evaluate {run.name}",
+                record["config"],
+                options.seed,
+                device=_device_name(classifier),
+            ),
             "data": _data_facts(record, options, parts, classifier),
             "training": classifier.training_record_,
             "baselines": baseline_records,
@@ -129,8 +138,9 @@ def _texts(
         place = record["data"]
         other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])
         names = other.label_names
-        name = options.split if options.split in other.splits else "train"
-        test = other.splits[name]
+        test = _other_split(other, options.split)
+        classifier.encode_labels(np.array(names)[np.unique(test.labels)])  # unknown labels are said first
+        test = _unseen(test, splits)
     if options.max_texts is not None:
         test = stratified_sample(test, options.max_texts, seed=options.seed)
     if len(np.unique(test.labels)) < 2:
@@ -142,6 +152,28 @@ def _texts(
     }
     parts["test"] = _rival_data(classifier, test, names)
     return record, parts
+
+
+def _other_split(dataset: TextDataset, name: str) -> TextSplit:
+    """The named split of another data set; the only split of one that has no test split, as a file has none."""
+    if name in dataset.splits:
+        return dataset.splits[name]
+    if name == "test" and len(dataset.splits) == 1:
+        return next(iter(dataset.splits.values()))
+    raise ValueError(three_parts(f"a split out of {sorted(dataset.splits)}", repr(name), "Give --split."))
+
+
+def _unseen(split: TextSplit, splits: Mapping[str, TextSplit]) -> TextSplit:
+    """Leave out the texts that trained, chose or calibrated the run."""
+    seen = {normal_form(text) for name in splits if name != "test" for text in splits[name].texts}
+    rows = [row for row, text in enumerate(split.texts) if normal_form(text) not in seen]
+    if len(rows) < len(split.texts):
+        logger.warning("%d texts left out: the run was trained on them", len(split.texts) - len(rows))
+    if not rows:
+        raise ValueError(
+            three_parts("texts that the run was not trained on", "none", "Evaluate without --data, or other data.")
+        )
+    return split.take(rows)
 
 
 def _rival_data(classifier: DiffusionClassifier, split: TextSplit, names: Sequence[str]) -> RivalData:
@@ -175,7 +207,7 @@ def _bound(
 ) -> dict[str, float]:
     """Nats per token of held-out texts under their own class, beside the unigram of the training texts."""
     generator = np.random.default_rng([seed, 7])
-    test, train = parts["test"], parts["train"]
+    test = parts["test"]
     usable = np.flatnonzero([len(ids) > 0 for ids in test.ids])
     rows = generator.permutation(usable)[:BOUND_TEXTS]
     ids = [test.ids[row] for row in rows]
@@ -183,9 +215,7 @@ def _bound(
     samples = classifier.score_ids(ids, estimator=estimator, progress=progress).samples[:, :, 0]
     own = samples[np.arange(len(rows)), test.labels[rows]]
     n_tokens = sum(len(text) for text in ids)
-    counts = class_counts(train.ids, train.labels, len(classifier.classes_), classifier.denoiser_.vocab_size)
-    unigram = log_frequencies(counts.sum(axis=0), classifier.training_record_["smoothing"]["unigram"])
-    unigram_nats = -float(sum(unigram[text].sum() for text in ids)) / n_tokens
+    unigram_nats = _unigram_nats(classifier, parts, ids)
     nats = -float(own.sum()) / n_tokens
     per_token = own / np.array([len(text) for text in ids])
     return {
@@ -196,6 +226,31 @@ def _bound(
         "unigram_nats_per_token": unigram_nats,
         "nats_per_token_under_unigram": unigram_nats - nats,
     }
+
+
+def _unigram_nats(
+    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], ids: Sequence[NDArray[np.int64]]
+) -> float:
+    """Nats per token of texts under the training texts' unigram, smoothed as is best for the validation texts.
+
+    Not with the smoothing of the classifier: that is chosen for its decisions, and too strong for an honest rival.
+    """
+    train = parts["train"]
+    counts = class_counts(train.ids, np.zeros_like(train.labels), 1, classifier.denoiser_.vocab_size)[0]
+
+    def nats(smoothing: float, texts: Sequence[NDArray[np.int64]]) -> float:
+        tokens = np.concatenate(texts)
+        return -float(log_frequencies(counts, smoothing)[tokens].mean()) if len(tokens) else 0.0
+
+    candidates = classifier.train_config().smoothing
+    best = min(candidates, key=lambda smoothing: nats(smoothing, parts["validation"].ids))
+    return nats(best, ids)
+
+
+def _device_name(classifier: DiffusionClassifier) -> str | None:
+    """The accelerator's name; None on a CPU, which the record names itself."""
+    device = classifier.denoiser_.bias.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def _write_scores(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

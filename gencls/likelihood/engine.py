@@ -235,13 +235,13 @@ def _log_probs(job: _Job, batch: RowBatch, micro: MicroBatch) -> FloatArray:
     """Return the log-probabilities that are wanted, (C, n_wanted), in nats."""
     with job.precision_context():
         log_probs = _by_class(job.scorer, batch, job.classes)
-    values: FloatArray = log_probs.double().cpu().numpy()
+    values: FloatArray = log_probs.cpu().double().numpy()
     expected = three_parts("{} log-probabilities from the scorer", "{}", "Check the model and its weights.")
     if values.shape[1:] != micro.is_wanted.shape:
         raise ValueError(expected.format(len(micro.is_wanted), f"an array of shape {values.shape[1:]}"))
     values = values[:, micro.is_wanted]
-    if np.isnan(values).any():
-        raise ValueError(expected.format(values.size, f"{int(np.isnan(values).sum())} NaN among them"))
+    if not np.isfinite(values).all():
+        raise ValueError(expected.format(values.size, f"{int((~np.isfinite(values)).sum())} NaN or infinite"))
     return values
 
 

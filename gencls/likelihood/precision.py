@@ -47,7 +47,7 @@ def _faster_precision(device_type: str) -> str:
         return "float32"
     plain, short = (_matmul_seconds(device_type, dtype) for dtype in (torch.float32, torch.bfloat16))
     chosen = "bfloat16" if plain > WORTHWHILE_SPEEDUP * short else "float32"
-    logger.info("scoring in %s: here bfloat16 runs %.1f times as fast as float32", chosen, plain / short)
+    logger.info("computing in %s: here bfloat16 runs %.1f times as fast as float32", chosen, plain / short)
     return chosen
 
 

@@ -21,6 +21,7 @@ Draw = Callable[[plots.Theme], Figure]
 MODEL_TITLES = {
     "diffusion": "diffusion",
     "naive_bayes": "naive Bayes",
+    "naive_bayes_pairs": "naive Bayes + pairs (its count tables, no network)",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "encoder": "encoder, fine-tuned",
 }
@@ -68,8 +69,8 @@ def _comparison(metrics: Mapping[str, Any]) -> FigureEntry:
         "Left: share of test texts classified rightly, with its 95 % interval; the same texts for all. "
         "Right: the mark is the calibration error, the grey band is where a perfectly calibrated model "
         "would land on so many texts.",
-        "Diffusion to the left of naive Bayes: then the network learned nothing about the class beyond "
-        "word counts. A mark to the right of its band: its probabilities are not frequencies.",
+        "Diffusion no better than its own count tables: then the network learned nothing about the class "
+        "beyond counts of words and pairs. A mark to the right of its band: its probabilities are not frequencies.",
         lambda theme: plots.plot_comparison(models, theme),
     )
 

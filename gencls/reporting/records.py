@@ -1,11 +1,7 @@
-"""Run records: what was run, on what, with which versions, so that a number can be made again.
-
-Every file is written under a temporary name in its folder and renamed, so a killed run leaves no half file.
-"""
+"""Run records: what was run, on what, with which versions, so that a number can be made again."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -16,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from gencls.data.storage import plain, write_json
 
 PACKAGES = (
     "gencls",
@@ -104,55 +100,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def write_atomic(path: Path | str, content: str | bytes) -> Path:
-    """Write a file so that readers see either the old or the whole new one."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
-
-
-def write_json(path: Path | str, obj: Any) -> Path:
-    """Write strict JSON, atomically: NaN and infinity become null, numpy values plain ones."""
-    return write_atomic(path, json.dumps(plain(obj), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path | str) -> Any:
-    """Read JSON; a broken file is a `ValueError` that names it."""
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: expected JSON, got an error at line {error.lineno}: {error.msg}. "
-            "The file is damaged: make it again with the command that wrote it."
-        ) from error
-
-
-def plain(obj: Any) -> Any:
-    """Nested containers of numpy values and paths as what JSON has.
-
-    Examples
-    --------
-    >>> plain({"a": np.float64("nan"), "b": np.arange(2), 3: (np.int64(1), Path("x"))})
-    {'a': None, 'b': [0, 1], '3': [1, 'x']}
-    """
-    if isinstance(obj, Mapping):
-        return {str(key): plain(value) for key, value in obj.items()}
-    if isinstance(obj, np.ndarray | np.generic):
-        return plain(obj.tolist())
-    if isinstance(obj, list | tuple | set | frozenset):
-        return [plain(value) for value in obj]
-    if isinstance(obj, float) and not math.isfinite(obj):
-        return None
-    return obj if obj is None or isinstance(obj, str | int | float) else str(obj)
 
 
 def target_row(name: str, value: float | None, target: float, direction: str, command: str) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from tqdm import tqdm
 
+from gencls.data.storage import read_json, write_atomic
 from gencls.reporting import plots, tables
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
 from gencls.reporting.figures import FigureEntry, report_figures
-from gencls.reporting.records import read_json, write_atomic
 from gencls.reporting.summary import summary
 
 __all__ = ["build_report", "evaluation_metrics", "load_scores"]

@@ -99,6 +99,16 @@ def model_table(metrics: Mapping[str, Any]) -> Table:
     return Table(MODEL_COLUMNS, tuple(rows))
 
 
+def model_text(metrics: Mapping[str, Any]) -> str:
+    """The model table as aligned plain text, for a terminal."""
+    table = model_table(metrics)
+    rows = [list(table.columns), *([cell.text for cell in row] for row in table.rows)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(table.columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def target_table(targets: Sequence[Mapping[str, Any]]) -> Table:
     """What the run was asked to show, and whether it did."""
     return Table(TARGET_COLUMNS, tuple(_target_row(row) for row in targets))

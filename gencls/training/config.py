@@ -66,7 +66,7 @@ class TrainConfig:
     """
 
     backbone: str = "minilm"
-    backbone_layers: int | None = 4
+    backbone_layers: int | None = None
     max_length: int = 128
     truncation: Truncation = "tail"
     mode: Mode = "conditional"
@@ -127,7 +127,8 @@ class TrainConfig:
             values = getattr(self, name)
             if len(values) < fewest or not all(value > 0 for value in values):
                 raise ValueError(three_parts(f"positive candidates for {name}", str(values), "Give (1.0,)."))
-        if not isinstance(self.seed, Integral) or self.seed < 0:
+        seed: object = self.seed  # what a caller gave may be anything
+        if not isinstance(seed, Integral) or int(seed) < 0:
             raise ValueError(three_parts("a seed that is an integer >= 0", repr(self.seed), "Give 0."))
 
     def as_dict(self) -> dict[str, Any]:
@@ -152,9 +153,15 @@ class TrainConfig:
 
 
 PRESETS = {
-    "demo": TrainConfig(adapt_steps=120, class_steps=100),
+    "demo": TrainConfig(backbone_layers=4, adapt_steps=110, class_steps=60),
     "cpu": TrainConfig(
-        max_length=256, adapt_steps=2000, class_steps=1500, n_scored=48, n_steps=4, checkpoint_steps=250
+        backbone_layers=4,
+        max_length=256,
+        adapt_steps=2000,
+        class_steps=1500,
+        n_scored=48,
+        n_steps=4,
+        checkpoint_steps=250,
     ),
     "gpu": TrainConfig(
         backbone="roberta-base",

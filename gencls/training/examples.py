@@ -6,6 +6,7 @@ with other workers, and in a run with a longer log; no random state has to be ca
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,13 @@ class ScheduledExamples(Dataset[Example]):
         generator = np.random.default_rng(seed)
         self.is_dropped = generator.random(len(schedule)) < class_dropout
         self.seeds = generator.integers(0, 2**63 - 1, size=len(schedule))
+
+    def first(self, n_examples: int) -> ScheduledExamples:
+        """Return the stage cut to its first examples."""
+        cut = copy.copy(self)
+        for name in ("schedule", "is_dropped", "seeds"):
+            setattr(cut, name, getattr(self, name)[:n_examples])
+        return cut
 
     def __len__(self) -> int:
         return len(self.schedule)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gencls.diffusion.backbones import LinearHead
 from gencls.diffusion.collator import DiffusionCollator, Example
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import LinearHead
 from gencls.diffusion.schedule import LevelSchedule
 
 SCALES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

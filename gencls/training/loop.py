@@ -101,6 +101,16 @@ class _LogWriter(TrainerCallback):
 
     path: Path
     stage: str
+    seconds_before: float
+    started: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the stage so far, earlier lives of a resumed run counted in."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.started = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -109,7 +119,7 @@ class _LogWriter(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # written last: a checkpoint without it was cut off by a kill and is not resumed from
-        (folder / COMPLETE).write_text(json.dumps({"step": state.global_step}))
+        (folder / COMPLETE).write_text(json.dumps({"step": state.global_step, "seconds": self.seconds}))
 
 
 @dataclass
@@ -127,25 +137,6 @@ class _Deadline(TrainerCallback):
             logger.warning("time budget reached at step %d of %d", state.global_step, state.max_steps)
             # saved, so that a later resume finds the stage as it ended
             control.should_training_stop = control.should_save = True
-
-
-def is_bfloat16_faster(device: torch.device) -> bool:
-    """Time a matrix product in both types on this device."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type != "cpu":
-        return False
-
-    def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(512, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
-        best = float("inf")
-        for _ in range(5):
-            start = time.perf_counter()
-            left @ right
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
 def run_stage(
@@ -169,7 +160,7 @@ def run_stage(
     Returns
     -------
     dict
-        ``steps``, ``seconds`` of this call, ``loss`` (the last logged training loss, nats per token).
+        ``steps``, ``seconds`` of the stage, ``loss`` (the last logged training loss, nats per token).
     """
     model = TrainingModel(denoiser, hybrid_weight)
     stage_folder = folder / "checkpoints" / name
@@ -196,31 +187,35 @@ def run_stage(
         seed=0,
         label_names=["labels"],
     )
-    callbacks: list[TrainerCallback] = [
-        _LogWriter(folder / "training_log.jsonl", name),
-        _Deadline(max_seconds),
-    ]
+    checkpoint = last_complete_checkpoint(stage_folder)
+    writer = _LogWriter(folder / "training_log.jsonl", name, _seconds_before(checkpoint))
+    callbacks: list[TrainerCallback] = [writer, _Deadline(max_seconds)]
     if on_step is not None:
         callbacks.append(_StepHook(on_step))
     trainer = StageTrainer(
         model=model,
         args=arguments,
-        train_dataset=examples,
+        train_dataset=examples.first(n_steps * batch_size),  # type: ignore[arg-type]
         data_collator=collator,
         callbacks=callbacks,
         learning_rates=learning_rates,
     )
     trainer.remove_callback(PrinterCallback)  # the library never prints
-    start = time.monotonic()
-    result = trainer.train(resume_from_checkpoint=last_complete_checkpoint(stage_folder))
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs go through Accelerate: DataParallel cannot cut a RowBatch
+    result = trainer.train(resume_from_checkpoint=checkpoint)
     write_json(stage_folder / FINISHED, {"steps": result.global_step})
     # not result.training_loss, which divides the loss since the resume by all steps
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": result.global_step,
-        "seconds": time.monotonic() - start,
+        "seconds": writer.seconds,
         "loss": float(losses[-1]) if losses else float("nan"),
     }
+
+
+def _seconds_before(checkpoint: str | None) -> float:
+    """Seconds that the earlier lives of a stage took until its checkpoint."""
+    return 0.0 if checkpoint is None else float(read_json(Path(checkpoint) / COMPLETE).get("seconds", 0.0))
 
 
 def _planned_steps(stage_folder: Path, n_steps: int) -> int:

@@ -19,6 +19,7 @@ from gencls.diffusion.conditioning import ConditioningConfig, Independent, Promp
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
+from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
     ScheduledExamples,
@@ -112,6 +113,7 @@ def train_denoiser(
     torch.manual_seed(config.seed)
     mode = ConditioningConfig(mode=config.mode, rank=config.rank, n_prompt_tokens=config.n_prompt_tokens)
     denoiser = Denoiser(backbone, len(label_names), mode)
+    check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
     _without_dropout(denoiser)
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
@@ -138,7 +140,7 @@ def train_denoiser(
         "smoothing": smoothing,
         "head_gain_nats": head_gain,
         "bf16": bf16,
-        "seconds": time.monotonic() - start,
+        "seconds": max(time.monotonic() - start, adapt["seconds"] + classes["seconds"]),
         "parameters": sum(value.numel() for value in denoiser.parameters()),
     }
     return TrainingResult(denoiser, record)
@@ -152,8 +154,9 @@ def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) 
         raise ValueError(
             three_parts("training texts with tokens in every class", f"none in classes {missing}", "Add texts.")
         )
-    folds = assign_folds(len(keep), config.n_folds, generator=np.random.default_rng([config.seed, 1]))
-    return TrainingTexts([train.token_ids[place] for place in keep], labels, folds, n_classes)
+    token_ids = [train.token_ids[place] for place in keep]
+    folds = assign_folds(token_ids, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    return TrainingTexts(token_ids, labels, folds, n_classes)
 
 
 def _check_validation(validation: TokenizedSplit) -> None:
@@ -223,14 +226,6 @@ def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExa
     }
 
 
-def _first(examples: ScheduledExamples, n_examples: int) -> ScheduledExamples:
-    """The first examples of a stage."""
-    cut = ScheduledExamples.__new__(ScheduledExamples)
-    cut.texts, cut.schedule = examples.texts, examples.schedule[:n_examples]
-    cut.is_dropped, cut.seeds = examples.is_dropped[:n_examples], examples.seeds[:n_examples]
-    return cut
-
-
 def _adapt(
     denoiser: Denoiser,
     examples: ScheduledExamples,
@@ -243,7 +238,7 @@ def _adapt(
     return run_stage(
         "adapt",
         denoiser,
-        _first(examples, plan["adapt_steps"] * config.batch_size),
+        examples.first(plan["adapt_steps"] * config.batch_size),
         collator(denoiser, config.adapt_level_low, config),
         folder,
         batch_size=config.batch_size,
@@ -269,7 +264,7 @@ def _train_classes(
     return run_stage(
         "classes",
         denoiser,
-        _first(examples, plan["class_steps"] * config.batch_size),
+        examples.first(plan["class_steps"] * config.batch_size),
         collator(denoiser, config.class_level_low, config),
         folder,
         batch_size=config.batch_size,

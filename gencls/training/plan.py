@@ -16,9 +16,10 @@ from gencls.data.storage import read_json, write_json
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
+from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
 from gencls.training.examples import ScheduledExamples, TrainingTexts
-from gencls.training.loop import is_bfloat16_faster, steps_within
+from gencls.training.loop import steps_within
 
 logger = logging.getLogger("gencls.training")
 PLAN = "plan.json"
@@ -63,7 +64,7 @@ def choose_bf16(plan: dict[str, Any], config: TrainConfig, device: torch.device)
     """Return whether to train in bfloat16; a measured choice may fall the other way in a process that resumes."""
     if "bf16" in plan:
         return bool(plan["bf16"])
-    return config.precision == "bfloat16" or (config.precision == "auto" and is_bfloat16_faster(device))
+    return resolve_precision(config.precision, device) == "bfloat16"
 
 
 def collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:

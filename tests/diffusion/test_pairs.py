@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_no_count_is_no_deviation_and_much_smoothing_is_none():
 def test_counting_by_hand():
     texts = [np.array(ids) for ids in ([0, 1, 1], [0, 1], [2], [1, 1, 1], [2, 0])]
     labels, folds = np.array([0, 1, 1, 1, 0]), np.array([0, 1, 1, 0, 1])
-    pairs = count_pairs(texts, labels, folds, 2, 3)
+    pairs = count_pairs(texts, labels, folds, 2, 3, min_count=2)
     assert pairs.keys.tolist() == [0 * 3 + 1, 1 * 3 + 1]  # (2, 0) was seen once
     assert pairs.counts.tolist() == [[[1, 1], [0, 2]], [[0, 0], [1, 0]]]
     assert count_pairs(texts, labels, folds, 2, 3, min_count=1).keys.tolist() == [1, 4, 6]
@@ -83,7 +85,7 @@ def test_pair_scores_against_a_loop():
     keys, values = random_table()
     generator, table = np.random.default_rng(1), dense(*random_table())
     texts = [generator.integers(5, 40, size=length) for length in (0, 1, 2, 30)]
-    expected = [[sum(table[c, u, v] for u, v in zip(ids, ids[1:], strict=False)) for c in range(C)] for ids in texts]
+    expected = [[sum(table[c, u, v] for u, v in pairwise(ids)) for c in range(C)] for ids in texts]
     pairs = PairCounts(keys, np.zeros((1, C, len(keys))), V)
     np.testing.assert_allclose(pair_scores(pairs, values, texts), expected, atol=1e-12)
     assert np.abs(expected).max() > 0.1

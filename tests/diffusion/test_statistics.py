@@ -93,3 +93,24 @@ def test_smoothing_is_chosen_by_validation_accuracy():
     held, wanted = [np.array([0, 0, 1, 2]), np.array([1, 1, 0])], np.array([0, 1])
     assert statistics.choose_smoothing(held, wanted, unigram=(0.01, 200.0), pair=())["unigram"] == 200.0
     assert statistics.choose_smoothing(held[1:], wanted[1:], unigram=(0.01,), pair=())["unigram"] == 0.01
+
+
+def test_a_class_whose_texts_are_all_in_one_fold():
+    """Without that fold nothing is known of the class: its tables must stay finite, or the loss would not."""
+    texts, folds = [np.array([0, 1, 0, 1]), np.array([2, 3, 2, 3]), np.array([2, 3])], np.array([0, 1, 2])
+    statistics = of(texts, np.array([0, 1, 1]), folds)
+    for fold in range(3):
+        table = statistics.table(unigram=0.5, pair=2.0, without_fold=fold)
+        assert np.isfinite(table.deviations).all()
+        assert np.isfinite(table.pair_deviations).all()
+
+
+def test_deviations_of_pairs_start_from_shares_that_sum_to_one():
+    """The class shares of a token, P(c) e^delta, are probabilities: pairs expected by them deviate by nothing."""
+    texts, labels, folds = make()
+    statistics = of(texts, labels, folds)
+    table = statistics.table(unigram=1.0, pair=1e9)
+    assert np.abs(table.pair_deviations).max() < 1e-5
+    sizes = statistics.counts.sum(axis=(0, 2)) + 1.0 * V
+    shares = np.exp(table.deviations) * (sizes / sizes.sum())[:, None]
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-12)

@@ -10,12 +10,12 @@ from sklearn.naive_bayes import MultinomialNB
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.pairs import PairCounts
+from gencls.diffusion.statistics import ClassStatistics
 from gencls.diffusion.unigram import (
     assign_folds,
-    choose_smoothing,
     class_counts,
     class_deviations,
-    cross_fitted_deviations,
     log_frequencies,
 )
 
@@ -119,17 +119,33 @@ def score_all_tokens(denoiser, ids, class_index):
     return torch.zeros(len(ids), dtype=torch.float64).index_add(0, scored.nonzero()[:, 0], values.double())
 
 
+def distinct(n_texts):
+    return [np.array([index, index + 1]) for index in range(n_texts)]
+
+
+def cross_fitted(ids, labels, folds, n_classes, vocab_size, *, smoothing):
+    statistics = ClassStatistics.from_texts(ids, labels, folds, n_classes, vocab_size)
+    tables = [statistics.table(unigram=smoothing, pair=None, without_fold=fold) for fold in range(statistics.n_folds)]
+    return np.stack([table.deviations for table in tables])
+
+
+def test_copies_of_a_text_share_a_fold():
+    ids = distinct(9) * 3
+    folds = assign_folds(ids, 4, generator=np.random.default_rng(0)).reshape(3, 9)
+    assert (folds == folds[0]).all() and len(set(folds[0])) == 4
+
+
 def test_folds_are_even_seeded_and_random():
-    folds = assign_folds(23, 4, generator=np.random.default_rng(0))
+    folds = assign_folds(distinct(23), 4, generator=np.random.default_rng(0))
     assert sorted(np.bincount(folds)) == [5, 6, 6, 6]
-    np.testing.assert_array_equal(folds, assign_folds(23, 4, generator=np.random.default_rng(0)))
-    assert (folds != assign_folds(23, 4, generator=np.random.default_rng(1))).any()
+    np.testing.assert_array_equal(folds, assign_folds(distinct(23), 4, generator=np.random.default_rng(0)))
+    assert (folds != assign_folds(distinct(23), 4, generator=np.random.default_rng(1))).any()
 
 
 def test_a_folds_table_is_the_table_without_the_fold(data):
     ids, labels = data
-    folds = assign_folds(N, 4, generator=np.random.default_rng(0))
-    tables = cross_fitted_deviations(ids, labels, folds, C, V, smoothing=0.5)
+    folds = assign_folds(ids, 4, generator=np.random.default_rng(0))
+    tables = cross_fitted(ids, labels, folds, C, V, smoothing=0.5)
     assert tables.shape == (4, C, V)
     for fold in range(4):
         rest = [place for place in range(N) if folds[place] != fold]
@@ -139,12 +155,12 @@ def test_a_folds_table_is_the_table_without_the_fold(data):
 
 def test_a_texts_own_tokens_and_label_never_touch_its_own_fold(data):
     ids, labels = data
-    folds = assign_folds(N, 4, generator=np.random.default_rng(0))
-    before = cross_fitted_deviations(ids, labels, folds, C, V, smoothing=0.5)
+    folds = assign_folds(ids, 4, generator=np.random.default_rng(0))
+    before = cross_fitted(ids, labels, folds, C, V, smoothing=0.5)
     other_ids, other_labels = list(ids), labels.copy()
     other_ids[7] = np.full(300, 11)
     other_labels[7] = (labels[7] + 1) % C
-    after = cross_fitted_deviations(other_ids, other_labels, folds, C, V, smoothing=0.5)
+    after = cross_fitted(other_ids, other_labels, folds, C, V, smoothing=0.5)
     own = folds[7]
     np.testing.assert_array_equal(after[own], before[own])
     for fold in set(range(4)) - {own}:
@@ -156,9 +172,9 @@ def test_cross_fitting_removes_the_leak():
     rng = np.random.default_rng(5)
     ids = [rng.integers(0, 4000, size=40) for _ in range(200)]
     labels = rng.permutation(np.arange(200) % 2)
-    folds = assign_folds(200, 5, generator=rng)
+    folds = assign_folds(ids, 5, generator=rng)
     full = class_deviations(class_counts(ids, labels, 2, 4000), 1.0)
-    crossed = cross_fitted_deviations(ids, labels, folds, 2, 4000, smoothing=1.0)
+    crossed = cross_fitted(ids, labels, folds, 2, 4000, smoothing=1.0)
     leaky = np.mean([full[:, row].sum(axis=1).argmax() == label for row, label in zip(ids, labels, strict=True)])
     honest = np.mean(
         [crossed[f][:, row].sum(axis=1).argmax() == y for row, y, f in zip(ids, labels, folds, strict=True)]
@@ -169,9 +185,17 @@ def test_cross_fitting_removes_the_leak():
 
 def test_smoothing_is_chosen_on_validation_and_ties_go_to_the_stronger():
     counts = np.array([[0.0, 90.0, 10.0], [1.0, 10.0, 89.0]])
+    no_pairs = PairCounts(np.zeros(0, dtype=np.int64), np.zeros((1, 2, 0)), 3)
+
+    def choose(texts, labels, candidates):
+        statistics = ClassStatistics(counts[None], no_pairs)
+        chosen = statistics.choose_smoothing(texts, labels, unigram=candidates, pair=())
+        assert chosen["pair"] is None
+        return chosen["unigram"]
+
     easy = [np.array([1, 1]), np.array([2, 2])]
-    assert choose_smoothing(counts, easy, np.array([0, 1]), candidates=(0.1, 10.0, 1.0)) == 10.0
+    assert choose(easy, np.array([0, 1]), (0.1, 10.0, 1.0)) == 10.0
     # token 0 was seen once, in class 1, and points the wrong way: only strong smoothing gets this text right
     hard = [np.array([0, 1])]
-    assert choose_smoothing(counts, hard, np.array([0]), candidates=(0.001, 1.0)) == 1.0
-    assert choose_smoothing(counts, hard, np.array([1]), candidates=(0.001, 1.0)) == 0.001
+    assert choose(hard, np.array([0]), (0.001, 1.0)) == 1.0
+    assert choose(hard, np.array([1]), (0.001, 1.0)) == 0.001

@@ -9,9 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 from scipy.special import log_softmax
 
+from gencls.data.storage import write_json
 from gencls.reporting import curves, plots, tables
 from gencls.reporting.evaluation import bits_per_token, evaluation_metrics, load_scores
-from gencls.reporting.records import run_record, target_row, write_json, write_targets
+from gencls.reporting.records import run_record, target_row, write_targets
 from gencls.reporting.report import build_report
 from gencls.reporting.summary import summary
 

@@ -58,7 +58,7 @@ def test_balanced_schedule_uses_each_classs_texts_once_before_any_again():
 
 
 def test_the_order_of_classes_is_not_always_the_same():
-    rounds = LABELS[balanced_schedule(LABELS, 90, generator=rng())].reshape(-1, 3)
+    rounds = LABELS[balanced_schedule(LABELS, 300, generator=rng())].reshape(-1, 3)
     assert len({tuple(row) for row in rounds.tolist()}) == 6
 
 

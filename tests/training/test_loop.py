@@ -18,8 +18,8 @@ from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.training.loop import last_complete_checkpoint, steps_within
-from gencls.training.plan import collator
 from gencls.training.per_class import TokenizedSplit
+from gencls.training.plan import collator
 
 # One process imports the libraries and forks a child for each training, before it has started any thread of torch.
 DRIVER = """
@@ -67,7 +67,6 @@ print(json.dumps(ends))
 VARIANTS = {
     "conditional": {"hybrid_weight": 0.2},
     "independent": {},
-    "adapter": {"rank": 2},
 }
 
 
@@ -186,8 +185,8 @@ def test_plan_is_read_back(tmp_path, train):
 
 
 def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
-    """The plan said five steps, the machine was slower: the resume must not add the missing ones."""
-    plan = {"adapt_steps": 5, "class_steps": 5, "time_budget": 1e-9}
+    """The plan said three steps, the machine was slower: the resume must not add the missing ones."""
+    plan = {"adapt_steps": 3, "class_steps": 3, "time_budget": 1e-9}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     first, steps = train(tmp_path), []
     again = train(tmp_path, call={"on_step": steps.append})
@@ -198,8 +197,8 @@ def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
 
 
 def test_precision_is_not_measured_again_by_the_process_that_resumes(tmp_path, train, monkeypatch):
-    for measured in (True, False):
-        monkeypatch.setattr("gencls.training.plan.is_bfloat16_faster", lambda device, answer=measured: answer)
+    for measured in ("bfloat16", "float32"):
+        monkeypatch.setattr("gencls.training.plan.resolve_precision", lambda *options, answer=measured: answer)
         assert train(tmp_path, precision="auto", adapt_steps=1, class_steps=1).record["bf16"] is True
 
 
