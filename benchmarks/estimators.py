@@ -198,7 +198,7 @@ def main(
     started = time.monotonic()
     classifier = DiffusionClassifier.load(run)
     _, dataset, splits = load_run_data(run)
-    sample = stratified_sample(splits["test"], min(limit or config.n_texts, config.n_texts), seed=config.seed)
+    sample = stratified_sample(splits["validation"], min(limit or config.n_texts, config.n_texts), seed=config.seed)
     labels = classifier.encode_labels(names_of(dataset, sample))
     token_ids, scorer = classifier.tokenize(sample.texts).ids, classifier.denoiser_
     store = ScoreStore(run / "estimator-scores", fingerprint=scorer_fingerprint(scorer))

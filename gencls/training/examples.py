@@ -75,7 +75,7 @@ class ScheduledExamples(Dataset[Example]):
         self.texts = texts
         self.schedule = schedule
         generator = np.random.default_rng(seed)
-        self.is_dropped = generator.random(len(schedule)) < class_dropout
+        self.is_dropped = _dropped(texts.labels[schedule], class_dropout)
         self.seeds = generator.integers(0, 2**63 - 1, size=len(schedule))
 
     def first(self, n_examples: int) -> ScheduledExamples:
@@ -100,8 +100,19 @@ class ScheduledExamples(Dataset[Example]):
         )
 
 
-def token_budget(schedule: IntArray, texts: TrainingTexts) -> dict[str, list[int]]:
-    """Return texts and tokens seen per class: the record that the budgets were equal."""
+def _dropped(labels: IntArray, share: float) -> NDArray[np.bool_]:
+    """Mark the visits without their class: evenly spaced and equally many in every class, not drawn."""
+    is_dropped = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        visits = np.flatnonzero(labels == label)
+        steps = np.floor(np.arange(len(visits) + 1) * share)
+        is_dropped[visits] = np.diff(steps) > 0
+    return is_dropped
+
+
+def token_budget(examples: ScheduledExamples) -> dict[str, list[int]]:
+    """Return texts and tokens seen with their class, per class: the record that the budgets were equal."""
+    texts, schedule = examples.texts, examples.schedule[~examples.is_dropped]
     labels = texts.labels[schedule]
     lengths = np.array([len(texts.token_ids[index]) for index in schedule])
     classes: Sequence[int] = range(texts.n_classes)

@@ -136,7 +136,7 @@ def train_denoiser(
         "adapt": adapt,
         "classes": classes,
         "plan": plan,
-        "class_budget": token_budget(stages["classes"].schedule[:n_class_examples], texts),
+        "class_budget": token_budget(stages["classes"].first(n_class_examples)),
         "smoothing": smoothing,
         "head_gain_nats": head_gain,
         "bf16": bf16,

@@ -95,7 +95,8 @@ def test_masks_depend_on_the_item_and_not_on_the_batch():
 def test_share_of_dropped_classes():
     examples = [make(5)[index] for index in range(600)]
     dropped = np.array([example.class_id == 3 for example in examples])
-    assert abs(dropped.mean() - 0.3) < 4 * (0.3 * 0.7 / 600) ** 0.5
+    labels = np.array([example.label for example in examples])
+    assert [int(dropped[labels == label].sum()) for label in range(3)] == [60, 60, 60]  # equal, not only on average
     for example, schedule in zip(examples, make(5).schedule, strict=True):
         assert example.label == LABELS[schedule]
         assert example.class_id in (example.label, 3)
@@ -106,4 +107,8 @@ def test_share_of_dropped_classes():
 
 def test_budget_by_hand():
     data = TrainingTexts([np.arange(n) for n in (1, 2, 3)], np.array([0, 1, 1]), np.zeros(3, int), 2)
-    assert token_budget(np.array([0, 0, 1, 2, 2]), data) == {"texts": [2, 3], "tokens": [2, 8]}
+    schedule = np.array([0, 0, 1, 2, 2])
+    everything = ScheduledExamples(data, schedule, class_dropout=0.0, seed=0)
+    assert token_budget(everything) == {"texts": [2, 3], "tokens": [2, 8]}
+    half = ScheduledExamples(data, schedule, class_dropout=0.5, seed=0)  # the second visit of each class is dropped
+    assert token_budget(half) == {"texts": [1, 2], "tokens": [1, 5]}
