@@ -21,7 +21,7 @@ Draw = Callable[[plots.Theme], Figure]
 MODEL_TITLES = {
     "diffusion": "diffusion",
     "naive_bayes": "naive Bayes",
-    "naive_bayes_pairs": "naive Bayes + pairs (its count tables, no network)",
+    "naive_bayes_pairs": "its count tables, no network",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "encoder": "encoder, fine-tuned",
 }

@@ -23,6 +23,7 @@ def summary(metrics: Metrics, run: Mapping[str, Any], targets: Sequence[Mapping[
     sentences = [
         _accuracy_sentence(metrics["diffusion"], run),
         _baseline_sentence(metrics),
+        _network_sentence(metrics),
         _calibration_sentence(metrics["diffusion"]),
         _language_model_sentence(metrics["diffusion"]),
         _target_sentence(targets),
@@ -46,6 +47,20 @@ def _baseline_sentence(metrics: Metrics) -> str:
     return f"It is {_join(parts)}." if parts else ""
 
 
+def _network_sentence(metrics: Metrics) -> str:
+    """Say plainly when the network's part of the decision is not seen."""
+    tables = metrics.get("naive_bayes_pairs")
+    if tables is None:
+        return ""
+    p, gain = tables.get("mcnemar_p"), metrics["diffusion"]["accuracy"] - tables["accuracy"]
+    if gain > 0 and p is not None and p < SIGNIFICANT:
+        return "So the network adds to what its own count tables know of the class."
+    return (
+        "So the network adds nothing to the decision that its own count tables (words and neighbouring pairs) "
+        "do not have: as a classifier this is naive Bayes with pairs, and the network is its language model."
+    )
+
+
 def _against(name: str, own: float, row: Mapping[str, Any]) -> str:
     points = 100 * (own - row["accuracy"])
     p = row.get("mcnemar_p")
@@ -67,7 +82,8 @@ def _calibration_sentence(row: Mapping[str, Any]) -> str:
 
 
 def _language_model_sentence(row: Mapping[str, Any]) -> str:
-    bound, unigram = row.get("nats_per_token"), row.get("unigram_nats_per_token")
+    # of as many path steps as were measured: a bound of more steps is tighter
+    bound, unigram = row.get("bound_nats_per_token", row.get("nats_per_token")), row.get("unigram_nats_per_token")
     if bound is None or unigram is None:
         return ""
     gain = unigram - bound

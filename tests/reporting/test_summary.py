@@ -1,0 +1,28 @@
+"""The opening paragraph says what the numbers say, also when that is unwelcome."""
+
+import pytest
+
+from gencls.reporting.summary import summary
+
+ROW = {"accuracy_se": 0.01, "n_texts": 1000, "majority_accuracy": 0.5, "ece": 0.02, "ece_null_low": 0.01}
+ROW |= {"ece_null_high": 0.03, "mcnemar_p": None}
+
+
+@pytest.mark.parametrize(
+    ("own", "tables", "p", "adds"),
+    [(0.90, 0.86, 0.001, True), (0.90, 0.89, 0.3, False), (0.86, 0.90, 0.001, False)],
+)
+def test_a_network_without_merit_of_its_own_is_named(own, tables, p, adds):
+    metrics = {"diffusion": {**ROW, "accuracy": own}, "naive_bayes_pairs": {"accuracy": tables, "mcnemar_p": p}}
+    text = summary(metrics, {})
+    assert ("the network adds to what" in text) is adds
+    assert ("the network adds nothing" in text) is not adds
+
+
+def test_without_the_count_tables_nothing_is_claimed():
+    assert "network adds" not in summary({"diffusion": {**ROW, "accuracy": 0.9}}, {})
+
+
+def test_the_tightest_measured_bound_is_quoted():
+    row = {**ROW, "accuracy": 0.9, "nats_per_token": 6.2, "bound_nats_per_token": 5.8, "unigram_nats_per_token": 6.6}
+    assert "5.8" in summary({"diffusion": row}, {}) and "6.2" not in summary({"diffusion": row}, {})
