@@ -31,6 +31,8 @@ LOG_T_RANGE = (np.log(1e-2), np.log(1e5))
 EXPONENT_RANGE = (-2.0, 2.0)
 LOG_T_PRIOR_SD = 10.0
 EXPONENT_PRIOR_SD = 1.0
+#: Share of the held-out texts that are too short to say how the temperature goes on below them.
+SHORTEST_QUANTILE = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ class LengthTemperature:
     b : float
         0 is ordinary temperature scaling; 1 would make the classifier trust the mean over tokens instead of
         the sum.
+    shortest : float
+        Texts of fewer tokens get the temperature of this length. Held-out texts say nothing of lengths that they do not
+        have, and a power law drawn on to a handful of tokens makes a short text absurdly sure.
     """
 
     a: float = 1.0
     b: float = 0.0
+    shortest: float = 1.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.a) and np.isfinite(self.b) and self.a > 0):
@@ -73,11 +79,11 @@ class LengthTemperature:
         >>> LengthTemperature(a=0.5, b=0.5).temperature([0, 4, 100])
         array([0.5, 1. , 5. ])
         """
-        return self.a * np.maximum(np.asarray(lengths, dtype=np.float64), 1.0) ** self.b
+        return self.a * np.maximum(np.asarray(lengths, dtype=np.float64), self.shortest) ** self.b
 
     def as_dict(self) -> dict[str, float]:
         """Plain numbers for JSON."""
-        return {"a": float(self.a), "b": float(self.b)}
+        return {"a": float(self.a), "b": float(self.b), "shortest": float(self.shortest)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> LengthTemperature:
@@ -87,7 +93,7 @@ class LengthTemperature:
                 f"LengthTemperature: expected the keys a and b, got {sorted(values)}. "
                 "Fit it again with fit_temperature."
             )
-        return cls(float(values["a"]), float(values["b"]))
+        return cls(float(values["a"]), float(values["b"]), float(values.get("shortest", 1.0)))
 
 
 def fit_temperature(
@@ -122,10 +128,14 @@ def fit_temperature(
     """
     scores, labels, prior = _check_inputs(log_likelihood, y, lengths, log_prior)
     log_length = np.log(np.maximum(np.asarray(lengths, dtype=np.float64), 1.0))
+    # the temperature is constant below a length that the held-out texts hardly have, in the fit as in use
+    log_shortest = float(np.quantile(log_length, SHORTEST_QUANTILE))
+    log_length = np.maximum(log_length, log_shortest)
     centre = float(log_length.mean())
     objective = _objective(scores, labels, log_length - centre, prior)
     log_t, exponent = _minimise(objective, length_aware=length_aware)
-    return LengthTemperature(a=float(np.exp(log_t - exponent * centre)), b=float(exponent))
+    scale = float(np.exp(log_t - exponent * centre))
+    return LengthTemperature(a=scale, b=float(exponent), shortest=float(np.exp(log_shortest)))
 
 
 def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:

@@ -104,3 +104,15 @@ def test_bad_input_is_refused():
         fit_temperature(np.full((4, 2), -np.inf), *good[1:])
     with pytest.raises(ValueError, match="keys a and b"):
         LengthTemperature.from_dict({"a": 1.0})
+
+
+def test_short_texts_are_not_extrapolated_to():
+    """Held-out texts of 100 to 128 tokens whose law would give a text of five tokens a temperature below one."""
+    rng = np.random.default_rng(3)
+    lengths = np.concatenate([np.full(600, 128), np.full(300, 100), np.full(5, 5)])
+    y = rng.integers(0, 2, size=len(lengths))
+    evidence = rng.normal(1.0, 2.0, size=len(lengths)) * (2 * y - 1) * lengths / 30
+    found = fit_temperature(np.stack([-evidence, evidence], axis=1) / 2, y, lengths, UNIFORM)
+    assert found.shortest == pytest.approx(100)
+    assert found.temperature(5) == found.temperature(100)
+    assert found.temperature(128) > found.temperature(100)
