@@ -21,7 +21,9 @@ test: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.imdb_demo --run runs/imdb-demo --output reports/imdb-demo
 
+# All reports of the repository, from the demo's model.
 reports: demo
+	$(BIN)/python -m benchmarks.estimators --run runs/imdb-demo --preset small --output reports/estimators
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gencls.data.errors import three_parts
+from gencls.data.storage import write_atomic
 
 logger = logging.getLogger("gencls.likelihood")
 #: Part of every key. Raise it when the engine's arithmetic changes, so that old files are not mixed with new
@@ -111,7 +111,7 @@ class ScoreStore:
         """
         buffer = io.BytesIO()
         np.savez(buffer, samples=samples)
-        return _write_atomic(self._path(key), buffer.getvalue())
+        return write_atomic(self._path(key), buffer.getvalue())
 
     def settle(self, name: str, choose: Callable[[], str], allowed: Sequence[str]) -> str:
         """Return a choice that was made for this folder before, or make and keep it.
@@ -130,7 +130,7 @@ class ScoreStore:
         except ValueError as error:
             logger.warning("%s is damaged (%s); chosen again.", path.name, error)
         chosen = choose()
-        _write_atomic(path, json.dumps(chosen).encode())
+        write_atomic(path, json.dumps(chosen).encode())
         return chosen
 
     def _path(self, key: str) -> Path:
@@ -168,14 +168,3 @@ def scorer_fingerprint(module: object) -> str:
         # as raw bytes: numpy has no bfloat16
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _write_atomic(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

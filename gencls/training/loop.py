@@ -167,25 +167,14 @@ def run_stage(
     n_steps = _planned_steps(stage_folder, len(examples) // batch_size)
     if n_steps == 0:
         return {"steps": 0, "seconds": 0.0, "loss": float("nan")}
-    arguments = TrainingArguments(
-        output_dir=str(stage_folder),
-        max_steps=n_steps,
-        per_device_train_batch_size=batch_size,
-        warmup_steps=max(1, min(100, n_steps // 10)),
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
-        save_steps=checkpoint_steps,
-        save_total_limit=2,
-        logging_steps=min(25, n_steps),
-        disable_tqdm=not progress or bool(os.environ.get("CI")),
-        report_to=[],
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
+    arguments = _training_arguments(
+        stage_folder,
+        n_steps,
+        batch_size=batch_size,
+        checkpoint_steps=checkpoint_steps,
         bf16=bf16,
         use_cpu=denoiser.bias.device.type == "cpu",
-        seed=0,
-        label_names=["labels"],
+        progress=progress,
     )
     checkpoint = last_complete_checkpoint(stage_folder)
     writer = _LogWriter(folder / "training_log.jsonl", name, _seconds_before(checkpoint))
@@ -201,7 +190,6 @@ def run_stage(
         learning_rates=learning_rates,
     )
     trainer.remove_callback(PrinterCallback)  # the library never prints
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs go through Accelerate: DataParallel cannot cut a RowBatch
     result = trainer.train(resume_from_checkpoint=checkpoint)
     write_json(stage_folder / FINISHED, {"steps": result.global_step})
     # not result.training_loss, which divides the loss since the resume by all steps
@@ -211,6 +199,33 @@ def run_stage(
         "seconds": writer.seconds,
         "loss": float(losses[-1]) if losses else float("nan"),
     }
+
+
+def _training_arguments(
+    folder: Path, n_steps: int, *, batch_size: int, checkpoint_steps: int, bf16: bool, use_cpu: bool, progress: bool
+) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=n_steps,
+        per_device_train_batch_size=batch_size,
+        warmup_steps=max(1, min(100, n_steps // 10)),
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        save_steps=checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=min(25, n_steps),
+        disable_tqdm=not progress or bool(os.environ.get("CI")),
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        bf16=bf16,
+        use_cpu=use_cpu,
+        seed=0,
+        label_names=["labels"],
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs go through Accelerate: DataParallel cannot cut a RowBatch
+    return arguments
 
 
 def _seconds_before(checkpoint: str | None) -> float:
