@@ -105,5 +105,6 @@ def no_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No hub answers."""
+    """No hub answers, and nobody said that it should not be asked (tests run with HF_HUB_OFFLINE)."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("gencls.data.hub.hub_reachable", lambda: False)
