@@ -91,8 +91,6 @@ def frame_rows(
     hidden: Sequence[NDArray[np.bool_]],
     scored: Sequence[NDArray[np.bool_]],
     frame: TokenFrame,
-    *,
-    width: int | None = None,
 ) -> RowBatch:
     """Build a padded batch from texts and their masks.
 
@@ -100,14 +98,12 @@ def frame_rows(
     ----------
     token_ids, hidden, scored : sequences of B arrays of shape (L,)
     frame : TokenFrame
-    width : int, optional
-        Row length; by default the longest row.
 
     Returns
     -------
     RowBatch
     """
-    width = width or max(len(ids) for ids in token_ids) + frame.n_special
+    width = max(len(ids) for ids in token_ids) + frame.n_special
     shape = (len(token_ids), width)
     targets = np.full(shape, frame.pad, dtype=np.int64)
     attention = np.zeros(shape, dtype=np.int64)

@@ -63,8 +63,6 @@ class Conditioning(nn.Module):
 
     #: Whether the class parts are few parameters, which take a higher learning rate than a network.
     has_small_class_parts = True
-    #: Whether one pass of the encoder serves all classes.
-    shares_encoder = False
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int) -> None:
         super().__init__()
@@ -190,8 +188,6 @@ class Conditional(Conditioning):
 
     Zero for "no class".
     """
-
-    shares_encoder = True
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int, width: int, rank: int) -> None:
         super().__init__(encoder, head, n_classes)
