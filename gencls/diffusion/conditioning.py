@@ -63,6 +63,8 @@ class Conditioning(nn.Module):
 
     #: Whether the class parts are few parameters, which take a higher learning rate than a network.
     has_small_class_parts = True
+    #: Whether the hidden states are the same for all classes, so that one pass of the encoder serves them all.
+    shares_hidden = False
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int) -> None:
         super().__init__()
@@ -86,7 +88,20 @@ class Conditioning(nn.Module):
         hidden, features : Tensor of shape (n_scored, D)
             In row-major order of `scored`.
         """
+
+        def run(index: int, ids: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self.hidden(ids, mask, wanted, index)
+            return hidden, self.head_of(index)(hidden)
+
+        return by_class(class_ids, scored, run, input_ids, attention_mask)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
+        """Return the hidden states (n_scored, D) of rows that are all of one class."""
         raise NotImplementedError
+
+    def head_of(self, index: int) -> nn.Module:
+        """Return the head of a class."""
+        return self.head
 
     def class_parameter_names(self) -> set[str]:
         """Return the names of the parameters that belong to classes."""
@@ -123,16 +138,13 @@ class Independent(Conditioning):
         self.encoders = nn.ModuleList(copy.deepcopy(encoder) for _ in range(n_classes))
         self.heads = nn.ModuleList(copy.deepcopy(head) for _ in range(n_classes))
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, class_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        def run(index: int, ids: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-            known = index < self.n_classes
-            encoder = self.encoders[index] if known else self.encoder
-            hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state[wanted]
-            return hidden, (self.heads[index] if known else self.head)(hidden)
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
+        encoder = self.encoders[index] if index < self.n_classes else self.encoder
+        hidden: Tensor = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden[scored]
 
-        return by_class(class_ids, scored, run, input_ids, attention_mask)
+    def head_of(self, index: int) -> nn.Module:
+        return self.heads[index] if index < self.n_classes else self.head
 
     has_small_class_parts = False
 
@@ -160,15 +172,9 @@ class Adapter(Conditioning):
                 encoder = inject_adapter_in_model(config, encoder, adapter_name=f"class_{index}")
         super().__init__(encoder, head, n_classes)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, class_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        def run(index: int, ids: Tensor, mask: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-            self._activate(index)
-            hidden = self._encode(input_ids=ids, attention_mask=mask)[wanted]
-            return hidden, self.head(hidden)
-
-        return by_class(class_ids, scored, run, input_ids, attention_mask)
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
+        self._activate(index)
+        return self._encode(input_ids=input_ids, attention_mask=attention_mask)[scored]
 
     def _activate(self, index: int) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -195,8 +201,9 @@ class Conditional(Conditioning):
         self.down = nn.Parameter(torch.randn(n_classes, rank, width) / width**0.5)
         self.up = nn.Parameter(torch.zeros(n_classes, width, rank))
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor) -> Tensor:
-        """Return the hidden states at scored positions, the same for all classes."""
+    shares_hidden = True
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
         return self._encode(input_ids=input_ids, attention_mask=attention_mask)[scored]
 
     def class_features(self, hidden: Tensor, class_ids: Tensor) -> Tensor:
@@ -208,10 +215,27 @@ class Conditional(Conditioning):
             total = total + nn.functional.linear(low, self.up[index])
         return total
 
+    def low_rank(self, hidden: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Return what one class adds to the head's features: before its second map (n, R), and in full (n, D)."""
+        if index == self.n_classes:
+            return hidden.new_zeros(len(hidden), self.down.shape[1]), torch.zeros_like(hidden[:1])
+        low = nn.functional.linear(hidden, self.down[index])
+        return low, nn.functional.linear(low, self.up[index]) + self.embedding[index].to(low.dtype)
+
+    def class_map(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the second map (D, R) and the embedding (D,) of a class."""
+        if index == self.n_classes:
+            return torch.zeros_like(self.up[0]), torch.zeros_like(self.embedding[0])
+        return self.up[index], self.embedding[index]
+
+    def class_maps(self) -> tuple[Tensor, Tensor]:
+        """Return the tensors behind `class_map`, to see when they change."""
+        return self.up, self.embedding
+
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, class_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
-        hidden = self.encode(input_ids, attention_mask, scored)
+        hidden = self.hidden(input_ids, attention_mask, scored, self.n_classes)
         return hidden, self.class_features(hidden, class_ids[scored.nonzero()[:, 0]])
 
     def class_parameter_names(self) -> set[str]:
@@ -246,6 +270,10 @@ class Prompt(Conditioning):
         hidden = self._encode(inputs_embeds=rows, attention_mask=seen)
         text = torch.cat([hidden[:, :1], hidden[:, 1 + n_tokens :]], dim=1)[scored]
         return text, self.head(text)
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
+        class_ids = torch.full_like(input_ids[:, 0], index)
+        return self.forward(input_ids, attention_mask, scored, class_ids)[0]
 
     def class_parameter_names(self) -> set[str]:
         return {"tokens"}

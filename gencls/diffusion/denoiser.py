@@ -23,10 +23,13 @@ from torch.nn import functional
 from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
-
-#: Rows of the vocabulary projection computed at once without gradients. Always this many (short chunks are padded),
-#: because another shape may run another kernel and round differently.
-PROJECTION_ROWS = 256
+from gencls.diffusion.vocabulary import (
+    PROJECTION_ROWS,
+    VocabularyTable,
+    class_inputs,
+    log_normalisers,
+    target_logits,
+)
 
 
 @dataclass
@@ -52,6 +55,35 @@ class RowBatch:
     def to(self, device: torch.device) -> RowBatch:
         """Return the batch on a device."""
         return RowBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+@dataclass
+class EncodedPositions:
+    """Scored positions between the encoder and the vocabulary.
+
+    Attributes
+    ----------
+    hidden : Tensor of shape (G, n, D)
+        Hidden states: G = 1 where all classes share them, else one set for each asked class.
+    left, right : Tensor of shape (n,), int64
+        Visible neighbours, -1 where there is none.
+    """
+
+    hidden: Tensor
+    left: Tensor
+    right: Tensor
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @classmethod
+    def cat(cls, parts: Sequence[EncodedPositions]) -> EncodedPositions:
+        """Join positions; their number is filled up to a multiple of `PROJECTION_ROWS` with copies of the first."""
+        left, right = (torch.cat([getattr(part, name) for part in parts]) for name in ("left", "right"))
+        hidden = torch.cat([part.hidden for part in parts], dim=1)
+        n_rows = -(-len(left) // PROJECTION_ROWS) * PROJECTION_ROWS
+        filled = _filled(hidden.transpose(0, 1), n_rows).transpose(0, 1)
+        return cls(filled, _filled(left, n_rows), _filled(right, n_rows))
 
 
 @dataclass
@@ -118,7 +150,7 @@ class Denoiser(nn.Module):
         nn.init.ones_(self.gate.bias)
         self.register_buffer("class_bias", torch.zeros(n_classes + 1, self.vocab_size))
         self._training_bias: Tensor | None = None
-        self._cast_projection: tuple[Any, Tensor] | None = None
+        self._vocabulary: tuple[Any, VocabularyTable] | None = None
 
     class_bias: Tensor
 
@@ -158,7 +190,7 @@ class Denoiser(nn.Module):
     def train(self, mode: bool = True) -> Denoiser:
         """Switch the mode; on a CPU the fused attention is slow backward, the plain one slow forward."""
         super().train(mode)
-        self._cast_projection = None  # the weights may have changed
+        self._vocabulary = None  # the weights may have changed
         on_cpu = self.bias.device.type == "cpu"
         for module in self.modules():
             if hasattr(module, "set_attn_implementation"):
@@ -188,19 +220,97 @@ class Denoiser(nn.Module):
         features, gate = self.features(batch, class_ids)
         return self._at_scored(batch, class_ids, fold_ids, features, gate)
 
-    def by_class(self, batch: RowBatch, class_ids: Sequence[int]) -> Tensor:
-        """Return the log-probabilities of all rows under each class, shape (len(class_ids), n_scored), nats.
+    def encode(self, batch: RowBatch, class_ids: Sequence[int]) -> EncodedPositions:
+        """Run the encoder, without the vocabulary; see `read`."""
+        indices = class_ids[:1] if self.network.shares_hidden else class_ids
+        inputs = batch.input_ids, batch.attention_mask, batch.scored
+        hidden = torch.stack([self.network.hidden(*inputs, index) for index in indices])
+        return EncodedPositions(hidden, *visible_neighbours(batch, self.frame.mask))
 
-        Equal to one call per class; where the mode allows, the encoder runs once.
+    def read(self, positions: EncodedPositions, class_ids: Sequence[int], places: Tensor, token_ids: Tensor) -> Tensor:
+        """Return the log-probabilities of asked tokens under each class; fast, and without gradients.
+
+        Equal to `forward` up to rounding. What classes share is computed once: in mode ``conditional`` the encoder
+        and the projection of the head's features.
+
+        Parameters
+        ----------
+        positions : EncodedPositions
+            Of `encode` with the same classes; as many as a multiple of `PROJECTION_ROWS`.
+        class_ids : sequence of C int
+        places : Tensor of shape (Q,), int64
+            A position for each question. Rows that hide everything serve all texts of their length.
+        token_ids : Tensor of shape (Q,), int64
+
+        Returns
+        -------
+        Tensor of shape (C, Q), float32, nats
         """
-        rows = [torch.full_like(batch.input_ids[:, 0], index) for index in class_ids]
-        if not isinstance(self.network, Conditional):
-            return torch.stack([self(batch, ids) for ids in rows])
-        hidden = self.network.encode(batch.input_ids, batch.attention_mask, batch.scored)
-        gate, of_row = self.gate(hidden), batch.scored.nonzero()[:, 0]
-        return torch.stack(
-            [self._at_scored(batch, ids, None, self.network.class_features(hidden, ids[of_row]), gate) for ids in rows]
-        )
+        groups = [list(class_ids)] if self.network.shares_hidden else [[index] for index in class_ids]
+        parts = [
+            self._read_group(hidden, positions, group, places, token_ids)
+            for hidden, group in zip(positions.hidden, groups, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _read_group(
+        self, hidden: Tensor, positions: EncodedPositions, group: list[int], places: Tensor, token_ids: Tensor
+    ) -> Tensor:
+        """Read classes that share hidden states (n, D)."""
+        network, neighbours = self.network, (positions.left, positions.right)
+        features = network.head_of(group[0])(hidden)
+        gate = self.gate(hidden).float()
+        added = [(features[:, :0], features)]
+        if isinstance(network, Conditional):
+            added = [(low, features + own) for low, own in (network.low_rank(hidden, index) for index in group)]
+        inputs = [class_inputs(low.to(features.dtype), gate[:, :1]) for low, _ in added]
+        table = self._vocabulary_table(features.dtype)
+        log_z = log_normalisers(table, features, inputs, group, self.pairs, neighbours, gate[:, 1])
+        logits = [
+            self._query_logits(own, gate, neighbours, places, token_ids, index)
+            for (_, own), index in zip(added, group, strict=True)
+        ]
+        return torch.stack(logits) - log_z[:, places]
+
+    def _query_logits(
+        self,
+        features: Tensor,
+        gate: Tensor,
+        neighbours: tuple[Tensor, Tensor],
+        places: Tensor,
+        targets: Tensor,
+        index: int,
+    ) -> Tensor:
+        """The logits of the asked tokens, in chunks of a fixed size."""
+        parts, (left, right) = [], neighbours
+        for start in range(0, len(places), PROJECTION_ROWS):
+            size = min(PROJECTION_ROWS, len(places) - start)
+            at, tokens = (_filled(value[start : start + size], PROJECTION_ROWS) for value in (places, targets))
+            pairs = self.pairs.lookup(left[at], tokens, index) + self.pairs.lookup(tokens, right[at], index)
+            weights = (self.projection, self.bias, self.class_bias[index])
+            parts.append(target_logits(features[at], gate[at], tokens, *weights, pairs)[:size])
+        return torch.cat(parts) if parts else gate.new_zeros(0)
+
+    def _vocabulary_table(self, dtype: torch.dtype) -> VocabularyTable:
+        maps = list(self.network.class_maps()) if isinstance(self.network, Conditional) else []
+        sources = (self.projection, self.class_bias, self.bias, *maps)
+        key = dtype, tuple((value.data_ptr(), value._version) for value in sources)  # new or changed weights
+        if self._vocabulary is None or self._vocabulary[0] != key:
+            self._vocabulary = key, VocabularyTable.build(self.projection, self._class_columns(), dtype)
+        return self._vocabulary[1]
+
+    def _class_columns(self) -> list[Tensor]:
+        """What each class adds to the logits, as columns over V: low-rank map, class deviation, bias."""
+        columns = []
+        for index in range(self.n_classes + 1):
+            maps = [self.projection[:, :0].float()]
+            bias = self.bias
+            if isinstance(self.network, Conditional):
+                up, embedding = self.network.class_map(index)
+                maps = [self.projection.float() @ up.float()]
+                bias = bias + self.projection.float() @ embedding.float()
+            columns.append(torch.cat([*maps, self.class_bias[index][:, None], bias[:, None]], dim=1).detach())
+        return columns
 
     def _at_scored(
         self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
@@ -211,9 +321,7 @@ class Denoiser(nn.Module):
         inputs = _Scored(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
         if torch.is_grad_enabled():
             return self._log_probs(inputs)
-        is_half = features.dtype == torch.bfloat16
-        compute = self._log_probs_bfloat16 if is_half and fold_ids is None else self._log_probs
-        parts = [compute(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
+        parts = [self._log_probs(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
         return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float32)
 
     def _log_probs(self, scored: _Scored) -> Tensor:
@@ -229,39 +337,6 @@ class Denoiser(nn.Module):
         entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
         logits = self._add_pairs(logits, scored, entries)
         return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
-
-    def _log_probs_bfloat16(self, scored: _Scored) -> Tensor:
-        """The same without gradients and in bfloat16: one matrix product, and no float32 copy of (n, V)."""
-        weight = self._bfloat16_table()
-        chosen = functional.one_hot(scored.class_ids, self.n_classes + 1) * scored.gate[:, :1]
-        ones = torch.ones_like(chosen[:, :1])
-        inputs = torch.cat([scored.features, chosen, chosen, ones, ones], dim=1).to(weight.dtype)
-        entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, None)
-        logits = self._add_pairs(functional.linear(inputs, weight), scored, entries)
-        target = self._target_logits(scored, entries)
-        largest = logits.amax(dim=1, keepdim=True)
-        total = logits.sub_(largest).exp_().sum(dim=1, dtype=torch.float32)  # rounding averages out over V terms
-        return target - largest[:, 0].float() - total.log()
-
-    def _target_logits(self, scored: _Scored, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """The true tokens' logits in float32: only they enter the score unaveraged."""
-        rows, columns, values = entries
-        hits = columns == scored.targets[rows]
-        gate = scored.gate.float()
-        pairs = torch.zeros_like(gate[:, 0]).index_add(0, rows[hits], values[hits] * gate[rows[hits], 1])
-        chosen = self.projection[scored.targets].float()
-        unigram = gate[:, 0] * self.class_bias[scored.class_ids, scored.targets]
-        return (scored.features.float() * chosen).sum(dim=1) + self.bias[scored.targets] + unigram + pairs
-
-    def _bfloat16_table(self) -> Tensor:
-        """Projection, class deviations and bias (V, D + 2 (C + 1) + 2); each bias as its rounding and the rest."""
-        sources = (self.projection, self.class_bias, self.bias)
-        key = tuple((value.data_ptr(), value._version) for value in sources)  # new or changed weights: a new copy
-        if self._cast_projection is None or self._cast_projection[0] != key:
-            biases = [self.class_bias.T.float(), self.bias.detach()[:, None].float()]
-            split = [part for bias in biases for part in (bias.bfloat16(), (bias - bias.bfloat16().float()).bfloat16())]
-            self._cast_projection = key, torch.cat([self.projection.detach().bfloat16(), *split], dim=1)
-        return self._cast_projection[1]
 
     def _add_pairs(self, logits: Tensor, scored: _Scored, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         rows, columns, values = entries

@@ -132,6 +132,31 @@ def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[N
     return scores
 
 
+@dataclass(frozen=True)
+class TileEntries:
+    """Non-zero additions to the logits of n positions, grouped by tiles of the vocabulary.
+
+    Attributes
+    ----------
+    rows, places : Tensor of shape (E,), int64
+        Position and place in the table of pairs.
+    flat : Tensor of shape (E,), int64
+        Cell in the tile's (n, width) logits, flattened.
+    bounds : list of n_tiles + 1 int
+        Entries of tile t are ``bounds[t]`` to ``bounds[t + 1]``.
+    """
+
+    rows: Tensor
+    places: Tensor
+    flat: Tensor
+    bounds: list[int]
+
+    def cells(self, tile: int) -> tuple[Tensor, slice]:
+        """Return the cells of a tile, and which entries they are."""
+        where = slice(self.bounds[tile], self.bounds[tile + 1])
+        return self.flat[where], where
+
+
 class PairBias(nn.Module):
     """The pair deviations as a sparse table that adds to logits.
 
@@ -152,10 +177,12 @@ class PairBias(nn.Module):
         self.register_buffer("values", torch.zeros(n_classes, 0))
         self.training_values: Tensor | None = None
         self._index: tuple[Tensor, ...] | None = None
+        self._tiles: tuple[int, list[Tensor]] | None = None
 
     def set_table(self, keys: Tensor, values: Tensor) -> None:
         """Set the pairs: keys (P,) ascending and deviations (C, P) in nats."""
         self.keys, self._index = keys.to(self.keys.device).contiguous(), None
+        self._tiles = None
         self.values = values.float().to(self.values.device).contiguous()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
@@ -210,6 +237,36 @@ class PairBias(nn.Module):
             return rows, columns, self.training_values[fold_ids[rows], class_ids[rows], places]
         return rows, columns, self.values[class_ids[rows], places]
 
+    def lookup(self, first: Tensor, second: Tensor, class_id: int) -> Tensor:
+        """Return the deviations of given pairs (-1: no token) under a class, zero for pairs not in the table, (n,)."""
+        if class_id >= self.n_classes or not len(self.keys):
+            return self.values.new_zeros(len(first))
+        wanted = first * self.vocab_size + second
+        place = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)
+        known = (self.keys[place] == wanted) & (first >= 0) & (second >= 0)
+        return torch.where(known, self.values[class_id][place], 0.0)
+
+    def by_tile(self, left_ids: Tensor, right_ids: Tensor, width: int) -> tuple[TileEntries, TileEntries]:
+        """Return the additions of the left and of the right neighbours to logits, by tiles of `width` tokens."""
+        _, column_l, place_l, _, column_r, place_r = self._indices()
+        starts_l, starts_r = self._tile_starts(width)
+        return (
+            _expand_tiles(starts_l, left_ids, column_l, place_l, width, self.vocab_size),
+            _expand_tiles(starts_r, right_ids, column_r, place_r, width, self.vocab_size),
+        )
+
+    def _tile_starts(self, width: int) -> list[Tensor]:
+        """First entry of each tile and token, (n_tiles + 1, V), by left and by right token."""
+        if self._tiles is None or self._tiles[0] != width or self._tiles[1][0].device != self.keys.device:
+            size, device = self.vocab_size, self.keys.device
+            n_tiles = -(-size // width)
+            edges = torch.arange(n_tiles + 1, device=device).mul(width).clamp_max(size)
+            wanted = torch.arange(size, device=device) * size + edges[:, None]
+            _, _, _, _, column_r, place_r = self._indices()
+            by_right = self.keys[place_r] % size * size + column_r
+            self._tiles = width, [torch.searchsorted(keys, wanted) for keys in (self.keys, by_right)]
+        return self._tiles[1]
+
 
 def _expand(starts: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and table cells of all pairs of each id (-1: none)."""
@@ -220,3 +277,20 @@ def _expand(starts: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     before = torch.cumsum(sizes, dim=0) - sizes
     cells = torch.arange(len(rows), device=ids.device) - before[rows] + first[rows]
     return rows, cells
+
+
+def _expand_tiles(
+    starts: Tensor, ids: Tensor, columns: Tensor, places: Tensor, width: int, vocab_size: int
+) -> TileEntries:
+    """All pairs of each id (-1: none), tile by tile."""
+    n, n_tiles, device = len(ids), len(starts) - 1, ids.device
+    chosen = starts[:, ids.clamp_min(0)]
+    sizes = torch.where(ids >= 0, chosen.diff(dim=0), 0)
+    tiles = torch.arange(n_tiles, device=device)[:, None]
+    widths = (vocab_size - tiles * width).clamp_max(width)
+    in_tile = torch.arange(n, device=device) * widths - tiles * width
+    group = torch.repeat_interleave(torch.arange(n_tiles * n, device=device), sizes.flatten())
+    before = torch.cumsum(sizes.flatten(), dim=0) - sizes.flatten()
+    cells = torch.arange(len(group), device=device) + (chosen[:-1].flatten() - before)[group]
+    bounds = [0, *torch.cumsum(sizes.sum(dim=1), dim=0).tolist()]
+    return TileEntries(group % n, places[cells], in_tile.flatten()[group] + columns[cells], bounds)

@@ -1,78 +1,58 @@
-r"""Scoring of many texts: plans to rows, rows to micro-batches, log-probabilities to samples (N, C, K).
+r"""Scoring of many texts: plans to rows, rows to log-probabilities, log-probabilities to samples (N, C, K).
+
+What is computed once:
+
+* a forward pass that several draws or steps of a text share (the *blank* one, which hides everything, above all);
+* the blank pass of all texts of one length: its input is the same for all of them;
+* whatever a `ScoreStore` knows already.
 
 Promise: the samples of a text depend on the text, the seed, the estimator and the scorer only. They are the
-same bits in another order, subset, batch size or after a kill and resume. Matrix kernels round differently
+same bits in another order, subset, batch or process, or after a kill and resume. Matrix kernels may round differently
 for another *shape* (a smaller last batch is enough), and the fused attention takes another path when no
 position is padding. So
 
 * a text's row is padded to a length that depends on its own length only (its bucket);
 * every micro-batch of a bucket has the same number of rows, on a device a constant; the last one is filled up
-  with copies of its first row, whose results are dropped;
+  with copies of its first row, in which nothing is asked;
 * texts that fill their bucket to the last position never share a micro-batch with texts that do not;
-* the scored positions of a micro-batch are filled up to a multiple of a constant in the same way;
+* the vocabulary side works on chunks of a constant number of positions;
 * log-probabilities are summed one after the other, in float64, in the order of the text.
 
-What a user may set (`batch_texts`) is only how many texts are held and stored at once. The promise holds for
-one machine, device and number of threads.
+The promise holds for one machine and device. Memory is bounded: texts, plans and masks are made as they are needed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, get_args
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.denoiser import Denoiser, RowBatch
-from gencls.diffusion.tokens import TokenFrame
-from gencls.likelihood.estimators import Estimator, Plan
+from gencls.likelihood.estimators import Estimator
+from gencls.likelihood.parallel import run_spans
+from gencls.likelihood.passes import Passes, TokenScorer, device_of
 from gencls.likelihood.precision import Precision, resolve_precision
-from gencls.likelihood.rows import (
-    Bucket,
-    MicroBatch,
-    Rows,
-    bucket_of,
-    check_lengths,
-    micro_batch,
-    row_limit,
-    rows_to_run,
-    weighted_sums,
-)
-from gencls.likelihood.store import ScoreStore, scorer_fingerprint
+from gencls.likelihood.rows import Bucket, Row, bucket_of, check_lengths, row_limit
+from gencls.likelihood.store import ForwardStore, ScoreStore, StoredForward, forward_key, scorer_fingerprint
+from gencls.likelihood.work import Forward, TextWork, sum_in_order
+
+__all__ = ["Scores", "TokenScorer", "score_texts"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-class TokenScorer(Protocol):
-    """A denoiser, as the engine sees it.
-
-    Attributes
-    ----------
-    frame : TokenFrame
-        Special ids around, behind and in place of the tokens.
-    n_classes : int
-        C; class index C is "no class".
-    """
-
-    frame: TokenFrame
-    n_classes: int
-
-    def __call__(self, batch: RowBatch, class_ids: Tensor) -> Tensor:
-        """Return the log-probabilities (n_scored,) in nats of `batch.target_ids` where `batch.scored`.
-
-        Row-major order. Some scored positions only fill up the shape (visible tokens, padding); what is
-        returned for them is dropped.
-        """
-        ...
+#: Rows that are planned at once: bounds the memory of masks.
+PLANNED_ROWS = 2048
+#: Texts that share one blank row at most: bounds the questions of a batch.
+BLANK_TEXTS = 64
 
 
 @dataclass(frozen=True)
@@ -85,13 +65,16 @@ class Scores:
         Draws of log p(text | class), or of a bound on it.
     n_tokens : ndarray of shape (N,), int64
         Scored tokens of each text.
-    forwards_per_draw : int
-        Forward passes that one draw of one class took.
+    n_forwards : ndarray of shape (N,), int64
+        Forward passes that a text took under each class, a shared blank one counted in full.
+    steps : ndarray of shape (N, C, K, R), float64, nats, optional
+        What each forward pass of a draw adds to its sample, weight included.
     """
 
     samples: FloatArray
     n_tokens: IntArray
-    forwards_per_draw: int
+    n_forwards: IntArray
+    steps: FloatArray | None = None
 
 
 def score_texts(
@@ -102,7 +85,11 @@ def score_texts(
     seed: int,
     classes: Sequence[int] | None = None,
     precision: Precision = "auto",
-    batch_texts: int = 256,
+    first_draw: int = 0,
+    n_draws: int | None = None,
+    n_context: Sequence[int] | None = None,
+    by_step: bool = False,
+    n_jobs: int = 1,
     progress: bool = False,
     store: ScoreStore | None = None,
 ) -> Scores:
@@ -119,14 +106,21 @@ def score_texts(
         Of the masks, together with each text's tokens.
     classes : sequence of int, optional
         Class indices, C for "no class"; all C classes if not given.
-    precision : {"auto", "float32", "bfloat16"}
-        "auto" times a matrix product in both and takes the faster; "float32" runs the scorer as it is.
-    batch_texts : int
-        Texts held, and written to the store, at once. Changes no score.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        "auto" times a matrix product in each and takes the fastest; "float32" runs the scorer as it is.
+    first_draw, n_draws : int, optional
+        Only these draws of the estimator (of its plan); all K by default.
+    n_context : sequence of N int, optional
+        Tokens at the front of each text that are always visible and never scored: chunks of a long text.
+    by_step : bool
+        Also return `Scores.steps`.
+    n_jobs : int
+        Worker processes on a CPU, through joblib. Under `accelerate launch` the texts are divided between the
+        processes without it, and every process gets all scores.
     progress : bool
         Show a progress bar (never where the variable CI is set).
     store : ScoreStore, optional
-        Where finished texts are kept, to resume after a kill.
+        Where forward passes are kept, to resume after a kill and to add draws or steps later.
 
     Returns
     -------
@@ -139,134 +133,180 @@ def score_texts(
     """
     columns = list(range(scorer.n_classes)) if classes is None else [int(index) for index in classes]
     texts = [_checked_ids(ids) for ids in token_ids]
+    contexts = _checked_contexts(n_context, texts)
+    draws = first_draw, estimator.n_plan_draws if n_draws is None else int(n_draws)
+    _check_options(scorer, columns, precision, n_jobs, draws)
     limit = row_limit(scorer)
-    _check_options(scorer, columns, batch_texts, precision)
     check_lengths(texts, scorer.frame, limit)
-    settled = resolve_precision(precision, _device_of(scorer), store)
-    fingerprint = "" if store is None else store.fingerprint or scorer_fingerprint(scorer)
-    job = _Job(scorer, estimator, int(seed), columns, settled, limit, fingerprint)
-    samples = np.zeros((len(texts), len(columns), estimator.n_mc_samples))
+    device = device_of(scorer)
+    settled = resolve_precision(precision, device, store)
+    forwards = _opened(store, scorer, columns, settled)
+    passes = Passes(scorer, columns, settled)
+    job = _Job(passes, estimator, int(seed), draws, limit, by_step, forwards)
+    order = np.array(sorted(range(len(texts)), key=lambda row: (len(texts[row]), contexts[row], row)), dtype=np.int64)
     hidden = not progress or bool(os.environ.get("CI"))
     with _scoring(scorer), tqdm(total=len(texts), unit="text", desc="scoring", disable=hidden) as bar:
-        for start in range(0, len(texts), batch_texts):
-            shard = slice(start, start + batch_texts)
-            samples[shard] = _stored_or_scored(job, texts[shard], store, bar)
-    n_tokens = np.array([len(ids) for ids in texts], dtype=np.int64)
-    return Scores(samples, n_tokens, estimator.forwards_per_draw)
+        jobs = _SpanScorer(job, texts, contexts)
+        parts = run_spans(jobs, order, n_jobs=n_jobs, on_done=bar.update)
+    return _joined(parts, np.array([len(ids) for ids in texts]) - np.array(contexts, dtype=np.int64), job)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What stays the same over all shards."""
+    """What stays the same over all texts."""
 
-    scorer: TokenScorer
+    passes: Passes
     estimator: Estimator
     seed: int
-    classes: list[int]
-    precision: str
+    draws: tuple[int, int]
     row_limit: int | None
-    fingerprint: str
+    by_step: bool
+    store: ForwardStore | None
 
     @property
-    def device(self) -> torch.device:
-        return _device_of(self.scorer)
+    def n_classes(self) -> int:
+        return len(self.passes.classes)
 
-    def settings(self) -> dict[str, Any]:
-        """Everything but the texts that decides the numbers, as JSON data."""
-        return {
-            "scorer": self.fingerprint,
-            "estimator": asdict(self.estimator),
-            "seed": self.seed,
-            "classes": self.classes,
-            "precision": self.precision,
-            "device": self.device.type,
-        }
-
-    def precision_context(self) -> AbstractContextManager[Any]:
-        """Autocast, or its absence also inside a caller's autocast."""
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def work(self, index: int, token_ids: IntArray, n_context: int) -> TextWork:
+        """Plan a text."""
+        first, n_draws = self.draws
+        plan = self.estimator.plan(token_ids[n_context:], seed=self.seed, first_draw=first, n_draws=n_draws)
+        return TextWork.start(index, token_ids, n_context, plan, self.n_classes)
 
 
-def _stored_or_scored(job: _Job, texts: list[IntArray], store: ScoreStore | None, bar: tqdm) -> FloatArray:
+#: Row, number of forward passes, and sums: (C, K, R), or (C, K) without steps.
+_Finished = tuple[int, int, FloatArray]
+
+
+@dataclass(frozen=True)
+class _SpanScorer:
+    """Scores some of the texts; sent to worker processes as it is."""
+
+    job: _Job
+    texts: list[IntArray]
+    contexts: list[int]
+
+    def __call__(self, rows: IntArray, on_done: Callable[[int], Any] | None) -> list[_Finished]:
+        """Score the texts of some rows."""
+        finished: list[_Finished] = []
+        with _scoring(self.job.passes.scorer):
+            for works in self._planned(rows):
+                for batch in self.job.passes.run(_asked(self.job, works)):
+                    _deliver(self.job, batch)
+                finished += [(work.index, work.n_forwards, self._result(work)) for work in works]
+                if on_done is not None:
+                    on_done(len(works))
+        return finished
+
+    def _planned(self, rows: IntArray) -> Iterator[list[TextWork]]:
+        """Plan the texts in groups whose masks fit in memory."""
+        held: list[TextWork] = []
+        for row in rows.tolist():
+            held.append(self.job.work(row, self.texts[row], self.contexts[row]))
+            if sum(work.n_forwards for work in held) >= PLANNED_ROWS:
+                yield held
+                held = []
+        if held:
+            yield held
+
+    def _result(self, work: TextWork) -> FloatArray:
+        return work.sums if self.job.by_step else sum_in_order(work.sums)
+
+
+#: For each text of a row: its work, and which of its forward passes the row is.
+_Tag = list[tuple[TextWork, Forward]]
+
+
+def _asked(job: _Job, works: Sequence[TextWork]) -> Iterator[tuple[Bucket, Row, _Tag]]:
+    """Yield the rows that have to be run, sorted by bucket; what the store knows is received at once."""
+    missing = _unknown(job, works)
+    for length, group in groupby(missing, key=lambda pair: len(pair[0].token_ids)):
+        bucket = bucket_of(length, job.passes.scorer.frame, job.row_limit)
+        pairs = list(group)
+        shared = [pair for pair in pairs if pair[1].is_blank and job.passes.shares_blank_rows]
+        for start in range(0, len(shared), BLANK_TEXTS):
+            yield bucket, *_blank_row(shared[start : start + BLANK_TEXTS])
+        for work, forward in pairs:
+            if not (forward.is_blank and job.passes.shares_blank_rows):
+                targets = work.token_ids[None, forward.places]
+                yield bucket, Row(work.token_ids, forward.hidden, forward.places, targets), [(work, forward)]
+
+
+def _blank_row(pairs: _Tag) -> tuple[Row, _Tag]:
+    """One row for texts of one length, asked for all tokens: the positions then do not depend on the texts."""
+    token_ids = pairs[0][0].token_ids
+    places = np.arange(len(token_ids))
+    tag = [(work, replace(forward, places=places)) for work, forward in pairs]
+    return Row(token_ids, pairs[0][1].hidden, places, np.stack([work.token_ids for work, _ in pairs])), tag
+
+
+def _unknown(job: _Job, works: Sequence[TextWork]) -> _Tag:
+    pairs = [(work, forward) for work in works for forward in work.forwards]
+    if job.store is None:
+        return pairs
+    unknown = []
+    for (work, forward), stored in zip(pairs, job.store.get([_key(*pair) for pair in pairs]), strict=True):
+        log_probs = None if stored is None else stored.at(forward.places)
+        if log_probs is None:
+            unknown.append((work, forward))
+        else:
+            work.receive(forward, log_probs)
+    return unknown
+
+
+def _deliver(job: _Job, batch: Sequence[tuple[_Tag, FloatArray]]) -> None:
+    """Hand the answers to their texts, and keep them."""
+    answered = [
+        (work, forward, values) for tag, parts in batch for (work, forward), values in zip(tag, parts, strict=True)
+    ]
+    for work, forward, values in answered:
+        work.receive(forward, values)
+    if job.store is not None:
+        job.store.put(
+            [_key(work, forward) for work, forward, _ in answered],
+            [StoredForward(forward.places.astype(np.int32), values) for _, forward, values in answered],
+        )
+
+
+def _key(work: TextWork, forward: Forward) -> bytes:
+    return forward_key(work.token_ids, forward.hidden, work.n_context)
+
+
+def _joined(parts: Sequence[tuple[IntArray, list[_Finished]]], n_tokens: IntArray, job: _Job) -> Scores:
+    """Put the texts' results in the caller's order."""
+    results = [result for _, span in parts for result in span]
+    n_texts, n_draws, n_classes = len(n_tokens), job.draws[1], job.n_classes
+    n_forwards = np.zeros(n_texts, dtype=np.int64)
+    samples = np.zeros((n_texts, n_classes, n_draws))
+    steps = None
+    if job.by_step:
+        n_steps = max((sums.shape[2] for _, _, sums in results), default=1)
+        steps = np.zeros((n_texts, n_classes, n_draws, n_steps))
+    for row, count, sums in results:
+        n_forwards[row] = count
+        if steps is not None:
+            steps[row, ..., : sums.shape[2]] = sums
+        samples[row] = sum_in_order(sums) if job.by_step else sums
+    return Scores(job.estimator.combine(samples), n_tokens, n_forwards, steps)
+
+
+def _opened(store: ScoreStore | None, scorer: TokenScorer, classes: list[int], precision: str) -> ForwardStore | None:
     if store is None:
-        return _score_shard(job, texts, bar)
-    key = store.key(job.settings(), texts)
-    samples = store.load(key, (len(texts), len(job.classes), job.estimator.n_mc_samples))
-    if samples is None:
-        samples = _score_shard(job, texts, bar)
-        store.save(key, samples)
-    else:
-        bar.update(len(texts))
-    return samples
-
-
-def _score_shard(job: _Job, texts: list[IntArray], bar: tqdm) -> FloatArray:
-    """Score the texts that are held at once; returns (n texts, C, K)."""
-    plans = [job.estimator.plan(ids, seed=job.seed) for ids in texts]
-    buckets: dict[Bucket, list[int]] = {}
-    for index, ids in enumerate(texts):
-        buckets.setdefault(bucket_of(len(ids), job.scorer.frame, job.row_limit), []).append(index)
-    samples = np.zeros((len(texts), len(job.classes), job.estimator.n_mc_samples))
-    for bucket, members in sorted(buckets.items()):
-        rows = rows_to_run(plans, members)
-        samples += weighted_sums(rows, _row_sums(job, texts, plans, rows, bucket, bar), plans, samples.shape)
-        bar.update(len(members) - int(rows.is_last.sum()))  # empty texts have no row
-    return samples
-
-
-def _row_sums(job: _Job, texts: list[IntArray], plans: list[Plan], rows: Rows, bucket: Bucket, bar: tqdm) -> FloatArray:
-    """Return the summed log-probabilities (C, n_rows) of every row under every class, in nats."""
-    sums = np.zeros((len(job.classes), len(rows)))
-    n_rows = bucket.n_rows(job.device.type)
-    for start in range(0, len(rows), n_rows):
-        part = slice(start, start + n_rows)
-        micro = micro_batch(texts, plans, rows.part(part), job.scorer.frame, (n_rows, bucket.length))
-        batch = micro.batch.to(job.device)
-        for column, log_probs in enumerate(_log_probs(job, batch, micro)):
-            # bincount adds one after the other: the order of a text's terms never changes
-            totals = np.bincount(micro.row_of, weights=log_probs, minlength=n_rows)
-            sums[column, part] = totals[: len(rows.part(part))]
-        bar.update(int(rows.is_last[part].sum()))
-    return sums
-
-
-def _log_probs(job: _Job, batch: RowBatch, micro: MicroBatch) -> FloatArray:
-    """Return the log-probabilities that are wanted, (C, n_wanted), in nats."""
-    with job.precision_context():
-        log_probs = _by_class(job.scorer, batch, job.classes)
-    values: FloatArray = log_probs.cpu().double().numpy()
-    expected = three_parts("{} log-probabilities from the scorer", "{}", "Check the model and its weights.")
-    if values.shape[1:] != micro.is_wanted.shape:
-        raise ValueError(expected.format(len(micro.is_wanted), f"an array of shape {values.shape[1:]}"))
-    values = values[:, micro.is_wanted]
-    if not np.isfinite(values).all():
-        raise ValueError(expected.format(values.size, f"{int((~np.isfinite(values)).sum())} NaN or infinite"))
-    return values
-
-
-def _by_class(scorer: TokenScorer, batch: RowBatch, classes: list[int]) -> Tensor:
-    """All classes of a batch: in one call where the scorer can share work between classes."""
-    if isinstance(scorer, Denoiser):
-        return scorer.by_class(batch, classes)
-    rows = [torch.full_like(batch.input_ids[:, 0], index) for index in classes]
-    return torch.stack([scorer(batch, class_ids) for class_ids in rows])
+        return None
+    fingerprint = store.fingerprint or scorer_fingerprint(scorer)
+    device = device_of(scorer).type
+    return store.open({"scorer": fingerprint, "classes": classes, "precision": precision, "device": device})
 
 
 @contextmanager
 def _scoring(scorer: TokenScorer) -> Iterator[None]:
     """Evaluation without gradients; the scorer's mode is put back."""
     with ExitStack() as stack:
-        if isinstance(scorer, nn.Module):
-            stack.callback(scorer.train, scorer.training)
+        if isinstance(scorer, nn.Module) and scorer.training:
+            stack.callback(scorer.train)
             scorer.eval()
         stack.enter_context(torch.inference_mode())
         yield
-
-
-def _device_of(scorer: TokenScorer) -> torch.device:
-    parameter = next(iter(scorer.parameters()), None) if isinstance(scorer, nn.Module) else None
-    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def _checked_ids(ids: NDArray[np.integer]) -> IntArray:
@@ -282,12 +322,33 @@ def _checked_ids(ids: NDArray[np.integer]) -> IntArray:
     return array.astype(np.int64)
 
 
-def _check_options(scorer: TokenScorer, classes: list[int], batch_texts: int, precision: str) -> None:
+def _checked_contexts(n_context: Sequence[int] | None, texts: Sequence[IntArray]) -> list[int]:
+    if n_context is None:
+        return [0] * len(texts)
+    counts = [int(count) for count in n_context]
+    if len(counts) != len(texts) or any(not 0 <= c <= len(ids) for c, ids in zip(counts, texts, strict=False)):
+        raise ValueError(
+            three_parts(
+                f"n_context as {len(texts)} numbers between 0 and each text's length",
+                f"{len(counts)} numbers, {min(counts, default=0)} to {max(counts, default=0)}",
+                "Use `gencls.diffusion.tokens.chunks`.",
+            )
+        )
+    return counts
+
+
+def _check_options(
+    scorer: TokenScorer, classes: list[int], precision: str, n_jobs: int, draws: tuple[int, int]
+) -> None:
     if precision not in get_args(Precision):
         known = get_args(Precision)
         raise ValueError(three_parts(f"a precision out of {known}", repr(precision), "Use 'auto'."))
-    if batch_texts < 1:
-        raise ValueError(three_parts("batch_texts >= 1", str(batch_texts), "The default is 256."))
+    if n_jobs < 1:
+        raise ValueError(three_parts("n_jobs >= 1", str(n_jobs), "The default is 1."))
+    if draws[0] < 0 or draws[1] < 1:
+        raise ValueError(
+            three_parts("first_draw >= 0 and n_draws >= 1", f"{draws[0]} and {draws[1]}", "Leave them out.")
+        )
     if not classes or not all(0 <= index <= scorer.n_classes for index in classes):
         raise ValueError(
             three_parts(

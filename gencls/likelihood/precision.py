@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AbstractContextManager
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from gencls.likelihood.store import ScoreStore
 
 logger = logging.getLogger("gencls.likelihood")
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 #: bfloat16 must be this much faster than float32 to be worth its rounding.
 WORTHWHILE_SPEEDUP = 1.3
 
 
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the autocast of a precision; none for float32, also inside a caller's."""
+    dtype = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "float32")
+
+
 def resolve_precision(precision: Precision, device: torch.device, store: ScoreStore | None = None) -> str:
-    """Turn "auto" into the faster of "float32" and "bfloat16".
+    """Turn "auto" into the first short type that is worth its rounding, or "float32".
 
     Parameters
     ----------
-    precision : {"auto", "float32", "bfloat16"}
+    precision : {"auto", "float32", "bfloat16", "float16"}
         Anything but "auto" is left alone.
     device : torch.device
     store : ScoreStore, optional
@@ -30,7 +37,7 @@ def resolve_precision(precision: Precision, device: torch.device, store: ScoreSt
 
     Returns
     -------
-    {"float32", "bfloat16"}
+    {"float32", "bfloat16", "float16"}
     """
     if precision != "auto":
         return precision
@@ -40,15 +47,20 @@ def resolve_precision(precision: Precision, device: torch.device, store: ScoreSt
     return store.settle(f"precision-{device.type}", lambda: _faster_precision(device.type), allowed)
 
 
+#: What "auto" chooses from: no processor is fast at float16, and few devices at float16 alone.
+CANDIDATES = {"cpu": ("bfloat16",), "cuda": ("bfloat16", "float16")}
+
+
 @cache
 def _faster_precision(device_type: str) -> str:
-    """Time a matrix product in both types; once a process."""
-    if device_type not in ("cpu", "cuda"):
-        return "float32"
-    plain, short = (_matmul_seconds(device_type, dtype) for dtype in (torch.float32, torch.bfloat16))
-    chosen = "bfloat16" if plain > WORTHWHILE_SPEEDUP * short else "float32"
-    logger.info("computing in %s: here bfloat16 runs %.1f times as fast as float32", chosen, plain / short)
-    return chosen
+    """Time a matrix product in each type; once a process."""
+    plain = _matmul_seconds(device_type, torch.float32) if device_type in CANDIDATES else 0.0
+    for name in CANDIDATES.get(device_type, ()):
+        speedup = plain / _matmul_seconds(device_type, getattr(torch, name))
+        if speedup > WORTHWHILE_SPEEDUP:
+            logger.info("computing in %s: here it runs %.1f times as fast as float32", name, speedup)
+            return name
+    return "float32"
 
 
 def _matmul_seconds(device_type: str, dtype: torch.dtype, size: int = 1024, repeats: int = 4) -> float:

@@ -1,7 +1,7 @@
-"""From plans to rows and micro-batches, and from the rows' sums back to samples.
+"""Rows and micro-batches: what the network sees. Its shape is decided here; see `gencls.likelihood.engine` for why
+that matters.
 
-A row is one forward pass of one text: a draw and a step of its plan that score at least one token. The shape
-of what the network sees is decided here, see `gencls.likelihood.engine` for why it matters.
+A row is one forward pass: a text with some of its tokens hidden, and the places that are asked about.
 """
 
 from __future__ import annotations
@@ -16,22 +16,19 @@ from torch import nn
 
 from gencls.data.errors import three_parts
 from gencls.diffusion.conditioning import Prompt
-from gencls.diffusion.denoiser import PROJECTION_ROWS, RowBatch
+from gencls.diffusion.denoiser import RowBatch
 from gencls.diffusion.tokens import TokenFrame
-from gencls.likelihood.estimators import Plan
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 #: Positions of a micro-batch by device, padding included. Constants and not options: another shape rounds
-#: differently.
-MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-MIN_ROWS = 16
-BUCKET_STEP = 16
-#: Scored positions are filled up to a multiple of this. The denoiser's head and gate see (n_scored, D)
-#: arrays, and a linear layer rounds differently for 999 rows than for 1000. The projection works in chunks of
-#: this size anyway.
-SCORED_STEP = PROJECTION_ROWS
+#: differently. Small on a CPU, where more gain nothing: the last batch of a bucket is filled up with copies.
+MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+MIN_ROWS = 2
+#: A row is padded to a multiple of a step that grows with its length: to 1/16 at most, to half of that on average.
+STEPS_PER_OCTAVE = 16
 
 
 @dataclass(frozen=True, order=True)
@@ -70,8 +67,9 @@ def bucket_of(n_tokens: int, frame: TokenFrame, limit: int | None) -> Bucket:
     -------
     Bucket
     """
-    framed = n_tokens + frame.n_special
-    padded = max(-(-framed // BUCKET_STEP), 1) * BUCKET_STEP
+    framed = max(n_tokens + frame.n_special, 1)
+    step = max(1, 1 << (framed.bit_length() - 1 - (STEPS_PER_OCTAVE.bit_length() - 1)))
+    padded = -(-framed // step) * step
     length = padded if limit is None else min(padded, limit)
     return Bucket(length, framed == length)
 
@@ -111,68 +109,50 @@ def check_lengths(texts: Sequence[IntArray], frame: TokenFrame, limit: int | Non
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Text (its index), draw and step of each row.
+class Row:
+    """One forward pass and its questions.
 
     Attributes
     ----------
-    text, draw, step : ndarray of shape (n_rows,), int64
+    token_ids : ndarray of shape (L,), int64
+        Of the text; where hidden, only its length matters.
+    hidden : ndarray of shape (L,), bool
+    places : ndarray of shape (n,), int64
+        Hidden tokens that are asked about, ascending.
+    targets : ndarray of shape (m, n), int64
+        Tokens that are asked for at the places: those of one text, or of all texts of a length that share a row in
+        which everything is hidden.
     """
 
-    text: IntArray
-    draw: IntArray
-    step: IntArray
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def part(self, where: slice) -> Rows:
-        """Return some of the rows."""
-        return Rows(self.text[where], self.draw[where], self.step[where])
-
-    @property
-    def is_last(self) -> NDArray[np.bool_]:
-        """Whether a row is the last of its text."""
-        return np.append(self.text[1:] != self.text[:-1], True)[: len(self)]
-
-
-def rows_to_run(plans: Sequence[Plan], members: Sequence[int]) -> Rows:
-    """List the forward passes of some texts that score at least one token, text by text."""
-    places = [np.argwhere(plans[index].scored.any(axis=-1)) for index in members]
-    text = np.repeat(np.array(members, dtype=np.int64), [len(place) for place in places])
-    draw, step = np.concatenate(places).astype(np.int64).T
-    return Rows(text, draw, step)
+    token_ids: IntArray
+    hidden: BoolArray
+    places: IntArray
+    targets: IntArray
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One call of the network.
+    """One call of the encoder.
 
     Attributes
     ----------
     batch : RowBatch
-    is_wanted : ndarray of shape (n_scored,), bool
-        False for scored positions that only fill up the shape.
-    row_of : ndarray of shape (n_wanted,), int64
-        Row of each wanted position.
+        Only asked places are marked as scored.
+    rows : sequence of Row
+        The real ones; the others are copies of the first in which nothing is asked.
     """
 
     batch: RowBatch
-    is_wanted: NDArray[np.bool_]
-    row_of: IntArray
+    rows: Sequence[Row]
 
 
-def micro_batch(
-    texts: Sequence[IntArray], plans: Sequence[Plan], rows: Rows, frame: TokenFrame, shape: tuple[int, int]
-) -> MicroBatch:
+def micro_batch(rows: Sequence[Row], frame: TokenFrame, shape: tuple[int, int]) -> MicroBatch:
     """Build the tensors of some rows.
 
     Parameters
     ----------
-    texts : sequence of ndarray of shape (L,), int64
-    plans : sequence of Plan
-    rows : Rows
-        At most as many as `shape` has; the missing ones are copies of the first in which nothing is scored.
+    rows : sequence of Row
+        At most as many as `shape` has.
     frame : TokenFrame
     shape : tuple of int
         Rows and positions.
@@ -184,54 +164,33 @@ def micro_batch(
     targets = np.full(shape, frame.pad, dtype=np.int64)
     attended, scored = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
     hidden = np.zeros(shape, dtype=bool)
-    for place, (text, draw, step) in enumerate(zip(rows.text, rows.draw, rows.step, strict=True)):
-        framed = frame.frame(texts[text])
-        span = slice(frame.n_before, frame.n_before + len(texts[text]))
+    for place, row in enumerate(rows):
+        framed = frame.frame(row.token_ids)
         targets[place, : len(framed)] = framed
         attended[place, : len(framed)] = 1
-        hidden[place, span] = plans[text].masked[draw, step]
-        scored[place, span] = plans[text].scored[draw, step]
+        hidden[place, frame.n_before : frame.n_before + len(row.hidden)] = row.hidden
+        scored[place, frame.n_before + row.places] = True
     for array in (targets, attended, hidden):
         array[len(rows) :] = array[0]
-    inputs, filled = np.where(hidden, frame.mask, targets), _filled_up(scored)
-    tensors = (torch.from_numpy(array) for array in (inputs, attended, targets, filled))
-    return MicroBatch(RowBatch(*tensors), scored[filled], scored.nonzero()[0])
+    inputs = np.where(hidden, frame.mask, targets)
+    return MicroBatch(RowBatch(*(torch.from_numpy(array) for array in (inputs, attended, targets, scored))), rows)
 
 
-def _filled_up(scored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the last free positions as scored too, up to a multiple of `SCORED_STEP` or until none is free."""
-    free = np.flatnonzero(~scored)
-    missing = min(-int(scored.sum()) % SCORED_STEP, len(free))
-    filled = scored.copy()
-    filled.flat[free[len(free) - missing :]] = True
-    return filled
+def questions(rows: Sequence[Row]) -> tuple[IntArray, IntArray]:
+    """Return the place among all asked positions, and the token, of every question of some rows, row after row."""
+    sizes = [len(row.places) for row in rows]
+    starts = np.cumsum([0, *sizes])[:-1]
+    places = [
+        np.tile(np.arange(start, start + size), len(row.targets))
+        for start, size, row in zip(starts, sizes, rows, strict=True)
+    ]
+    return np.concatenate(places), np.concatenate([row.targets.ravel() for row in rows])
 
 
-def weighted_sums(rows: Rows, row_sums: FloatArray, plans: Sequence[Plan], shape: tuple[int, int, int]) -> FloatArray:
-    """Add up each draw's forward passes with their weights.
-
-    Parameters
-    ----------
-    rows : Rows
-    row_sums : ndarray of shape (C, n_rows), float64, nats
-    plans : sequence of n_texts Plan
-    shape : tuple of int
-        (n_texts, C, K).
-
-    Returns
-    -------
-    ndarray of shape (n_texts, C, K), float64, nats
-        Zero for texts without rows.
-    """
-    n_texts, n_classes, n_draws = shape
-    samples = np.zeros(shape)
-    if len(rows) == 0:
-        return samples
-    places = zip(rows.text, rows.draw, rows.step, strict=True)
-    weights = np.array([plans[text].weights[draw, step] for text, draw, step in places])
-    flat = rows.text * n_draws + rows.draw
-    for column in range(n_classes):
-        # bincount adds one after the other, so the order of a draw's terms never changes
-        sums = np.bincount(flat, weights=weights * row_sums[column], minlength=n_texts * n_draws)
-        samples[:, column] = sums.reshape(n_texts, n_draws)
-    return samples
+def answers(rows: Sequence[Row], values: FloatArray) -> list[FloatArray]:
+    """Cut the answers (C, Q) to `questions` in one array (m, C, n) for each row."""
+    ends = np.cumsum([row.targets.size for row in rows])[:-1]
+    parts = np.split(values, ends, axis=1)
+    return [
+        part.reshape(len(values), *row.targets.shape).transpose(1, 0, 2) for part, row in zip(parts, rows, strict=True)
+    ]

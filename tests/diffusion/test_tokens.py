@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from gencls.diffusion.tokens import TokenFrame, frame_of, tiny_tokenizer, tokenize
+from gencls.diffusion import tokens as tokens_module
+from gencls.diffusion.tokens import TokenFrame, chunks, frame_of, tiny_tokenizer, tokenize
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ODD_TEXTS = {
@@ -115,6 +119,64 @@ def test_a_hundred_thousand_characters(truncation):
     assert kept.endswith(end) if truncation == "tail" else kept.startswith(end)
 
 
+WORDS = ["good", "film", "goods", "a", "mask", "<s>", "\n", "bad" * 9, "[MASK]", "goodgood", "", "x" * 90]
+LONG = " ".join(np.random.default_rng(0).choice(WORDS, 400))
+
+
+@pytest.mark.parametrize("truncation", ["tail", "head"])
+@pytest.mark.parametrize("max_length", [1, 2, 5, 30])
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        LONG.replace(" ", "  "),
+        "a" * 2000 + " good",
+        "good " + "a" * 2000,
+        "x" * 4000,
+        " " * 3000 + "a b",
+        "a" * 99,
+    ],
+    ids=["words", "double spaces", "long word first", "long word last", "one word", "spaces", "short"],
+)
+def test_a_long_text_has_the_ids_of_the_whole_text(tokenizer, text, max_length, truncation):
+    """Tokenising one end only is faster and may change nothing, in any of the four kinds of tokenizer."""
+    whole = tokenize([text], tokenizer, max_length=10**9).ids[0]
+    cut = tokenize([text], tokenizer, max_length=max_length, truncation=truncation)
+    np.testing.assert_array_equal(cut.ids[0], whole[-max_length:] if truncation == "tail" else whole[:max_length])
+    assert cut.is_cut.tolist() == [len(whole) > max_length]
+
+
+@pytest.mark.parametrize("truncation", ["tail", "head"])
+def test_a_million_characters_cut_to_a_row_are_little_work(tokenizer, truncation):
+    """Milliseconds, where the whole text takes about a second and half a gigabyte."""
+    text = "good film " * 100_000
+    start = time.process_time()
+    tracemalloc.start()
+    ids = tokenize([text], tokenizer, max_length=128, truncation=truncation).ids[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(ids) == 128
+    assert time.process_time() - start < 1
+    assert peak < 2e6
+
+
+def test_a_million_characters_are_all_scored_in_chunks(bert):
+    tokens = tokenize(["good film " * 100_000], bert, max_length=10**6)
+    assert len(tokens.ids[0]) == 200_000
+    assert not tokens.is_cut.any()
+    parts = chunks(tokens.ids[0], max_length=254, overlap=64)
+    assert sum(len(part.token_ids) - part.n_context for part in parts) == 200_000
+
+
+def test_many_calls_of_the_tokenizer_are_one_result(tokenizer, monkeypatch):
+    texts = ["good film", "", "a" * 50, "b", "", "film " * 30, ""]
+    expected = tokenize(texts, tokenizer, max_length=16).ids
+    for characters in (1, 7, 60):
+        monkeypatch.setattr(tokens_module, "CHARACTERS_PER_CALL", characters)
+        for ids, wanted in zip(tokenize(texts, tokenizer, max_length=16).ids, expected, strict=True):
+            np.testing.assert_array_equal(ids, wanted)
+
+
 def test_a_text_depends_on_no_other_text_of_the_call(tokenizer):
     texts = [*ODD_TEXTS.values(), "good film", "a" * 50]
     together = tokenize(texts, tokenizer, max_length=16).ids
@@ -149,3 +211,60 @@ def test_a_tokenizer_without_a_mask_is_refused(bert):
     inner = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
     with pytest.raises(ValueError, match="mask and a padding token"):
         frame_of(PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]"))
+
+
+@pytest.mark.parametrize("max_length", [1, 2, 3, 8, 13])
+def test_every_token_is_scored_in_exactly_one_chunk(max_length):
+    for overlap in range(max_length):
+        for n_tokens in range(60):
+            ids = np.random.default_rng(n_tokens).integers(0, 1000, n_tokens)
+            parts = chunks(ids, max_length=max_length, overlap=overlap)
+            scored = [part.token_ids[part.n_context :] for part in parts]
+            np.testing.assert_array_equal(np.concatenate(scored), ids)
+            assert parts[0].n_context == 0
+            before = np.cumsum([len(new) for new in scored])
+            for part, end in zip(parts[1:], before, strict=False):
+                assert part.n_context == overlap
+                np.testing.assert_array_equal(part.token_ids[:overlap], ids[end - overlap : end])
+
+
+@pytest.mark.parametrize("max_length", [1, 2, 3, 8, 13])
+def test_chunks_are_few_and_equally_long(max_length):
+    for overlap in range(max_length):
+        for n_tokens in range(1, 60):
+            parts = chunks(np.arange(n_tokens), max_length=max_length, overlap=overlap)
+            lengths = [len(part.token_ids) for part in parts]
+            assert max(lengths) <= max_length
+            assert max(lengths) - min(lengths) <= 1
+            assert min(length - part.n_context for length, part in zip(lengths, parts, strict=True)) >= 1
+            # one chunk fewer has no room for all tokens
+            fewer = len(parts) - 1
+            assert fewer == 0 or max_length + (fewer - 1) * (max_length - overlap) < n_tokens
+
+
+def test_no_token_of_a_chunk_is_left_alone():
+    """The first chunk as long as it can be would leave one token for the second."""
+    assert [len(chunk.token_ids) for chunk in chunks(np.arange(255), max_length=254, overlap=32)] == [143, 144]
+
+
+def test_a_text_that_fits_is_one_chunk():
+    for n_tokens in (0, 1, 5):
+        (chunk,) = chunks(np.arange(n_tokens, dtype=np.int32), max_length=5, overlap=4)
+        assert chunk.n_context == 0
+        assert chunk.token_ids.dtype == np.int64
+        np.testing.assert_array_equal(chunk.token_ids, np.arange(n_tokens))
+
+
+def test_chunks_of_a_million_characters_are_quick():
+    ids = np.arange(250_000)
+    start = time.process_time()
+    parts = chunks(ids, max_length=254, overlap=64)
+    assert time.process_time() - start < 0.2
+    assert len(parts) == 1 + -(-(250_000 - 254) // (254 - 64))
+    assert all(np.shares_memory(part.token_ids, ids) for part in parts)
+
+
+@pytest.mark.parametrize(("max_length", "overlap"), [(4, 4), (4, 5), (4, -1), (0, 0)])
+def test_an_overlap_without_room_is_refused(max_length, overlap):
+    with pytest.raises(ValueError, match=r"Expected an overlap in 0 <= overlap < max_length; got .*\. Make"):
+        chunks(np.arange(9), max_length=max_length, overlap=overlap)
