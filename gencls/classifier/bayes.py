@@ -33,6 +33,18 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from gencls.classifier.draws import mean_over_draws, paired_standard_error
+
+__all__ = [
+    "BayesClassifier",
+    "joint_log_proba",
+    "log_odds",
+    "log_odds_standard_error",
+    "log_posterior",
+    "mean_over_draws",
+    "resolve_priors",
+]
+
 FloatArray = NDArray[np.float64]
 
 
@@ -44,13 +56,13 @@ def joint_log_proba(samples: ArrayLike, log_prior: ArrayLike) -> FloatArray:
     samples : array (N, C, K), nats
         Draws of the bound on log p(x | c). Averaged in log space, never by logmeanexp: see the module's
         docstring.
-    log_prior : array (C,), nats
+    log_prior : array (C,) or (N, C), nats
 
     Returns
     -------
     array (N, C) of float64, nats
     """
-    return _check_samples(samples).mean(axis=2) + np.asarray(log_prior, dtype=np.float64)
+    return mean_over_draws(samples) + np.asarray(log_prior, dtype=np.float64)
 
 
 def log_posterior(log_likelihood: ArrayLike, log_prior: ArrayLike, temperature: float | ArrayLike = 1.0) -> FloatArray:
@@ -106,7 +118,9 @@ def log_odds(log_post: ArrayLike) -> FloatArray:
     return top_two[:, 1] - top_two[:, 0]
 
 
-def log_odds_standard_error(samples: ArrayLike, log_prior: ArrayLike | None = None) -> FloatArray:
+def log_odds_standard_error(
+    samples: ArrayLike, log_prior: ArrayLike | None = None, *, standard_errors: ArrayLike | None = None
+) -> FloatArray:
     """Monte-Carlo standard error of `log_odds` at T = 1, paired over the draws that the classes share.
 
     Divide it by the text's temperature for the error of tempered log-odds.
@@ -114,21 +128,23 @@ def log_odds_standard_error(samples: ArrayLike, log_prior: ArrayLike | None = No
     Parameters
     ----------
     samples : array (N, C, K), nats
-    log_prior : array (C,), nats, optional
+        NaN behind the last draw of a text that has fewer than K.
+    log_prior : array (C,) or (N, C), nats, optional
         Only for the choice of the two best classes (uniform if not given); a constant has no error.
+    standard_errors : array (N, C), nats, optional
+        Better estimates than the text's own draws allow: of the log-odds of each class against the best one.
 
     Returns
     -------
     array (N,) of float64, nats
-        NaN when K == 1: one draw says nothing about its own error.
+        NaN for a text with one draw, which says nothing about its own error, unless `standard_errors` are given.
     """
-    draws = _check_samples(samples)
-    n, c, k = draws.shape
-    joint = joint_log_proba(draws, np.zeros(c) if log_prior is None else log_prior)
-    order = np.argsort(joint, axis=1, kind="stable")
-    rows = np.arange(n)
-    difference = draws[rows, order[:, -1]] - draws[rows, order[:, -2]]
-    return difference.std(axis=1, ddof=1) / np.sqrt(k) if k > 1 else np.full(n, np.nan)
+    joint = joint_log_proba(samples, 0.0 if log_prior is None else log_prior)
+    second, best = np.argsort(joint, axis=1, kind="stable")[:, -2:].T
+    if standard_errors is None:
+        return paired_standard_error(samples, best, second)
+    errors, rows = np.asarray(standard_errors, dtype=np.float64), np.arange(len(joint))
+    return np.maximum(errors[rows, best], errors[rows, second])  # that of the best itself is 0
 
 
 def resolve_priors(priors: str | ArrayLike, class_counts: int | ArrayLike) -> FloatArray:
@@ -266,16 +282,6 @@ def _take(X: Any, rows: NDArray[np.intp]) -> Any:
 def _logsumexp_rows(values: FloatArray) -> FloatArray:
     top = values.max(axis=1, keepdims=True)
     return top + np.log(np.exp(values - top).sum(axis=1, keepdims=True))
-
-
-def _check_samples(samples: ArrayLike) -> FloatArray:
-    draws = np.asarray(samples, dtype=np.float64)
-    if draws.ndim != 3 or draws.shape[1] < 2 or draws.shape[2] < 1:
-        raise ValueError(
-            f"samples: expected an array (N texts, C >= 2 classes, K >= 1 draws), got shape {draws.shape}. "
-            "Add a last axis of length one to scores without draws."
-        )
-    return draws
 
 
 def _check_priors(priors: ArrayLike, n_classes: int) -> FloatArray:

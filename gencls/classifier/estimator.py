@@ -14,25 +14,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from gencls.classifier.bayes import log_odds_standard_error, log_posterior, resolve_priors
-from gencls.classifier.calibration import LengthTemperature, fit_temperature
-from gencls.classifier.inputs import check_labels, check_texts, hold_out
+from gencls.classifier.bayes import resolve_priors
+from gencls.classifier.held_out import HeldOutMixin
+from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_part, check_texts, split_parts
 from gencls.classifier.persistence import load_run, save_run
-from gencls.data.errors import three_parts
-from gencls.data.text import clean
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.tokens import TokenizedTexts, tokenize
-from gencls.likelihood.engine import Scores, score_texts
-from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
 from gencls.training.per_class import TokenizedSplit, train_denoiser
 
 logger = logging.getLogger("gencls.classifier")
-FloatArray = NDArray[np.float64]
 
 
-class DiffusionClassifier(ClassifierMixin, BaseEstimator):
+class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     """Generative text classifier with one masked-diffusion language model per class.
 
     Parameters
@@ -44,7 +38,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
     mode : {"conditional", "adapter", "prompt", "independent"}
         How the class enters the network.
     max_length : int, default 128
-        Tokens kept of a text.
+        Tokens kept of a text, or of a chunk.
     truncation : {"tail", "head"}
     adapt_steps, class_steps : int
         Optimiser steps of the class-free adaptation and of the classes.
@@ -53,7 +47,17 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
     hybrid_weight : float, default 0.0
         Weight of the cross-entropy of the Bayes posterior in training; 0 is purely generative.
     n_steps, n_mc_samples : int
-        Path steps S and draws K of scoring: S * K forward passes per text and class.
+        Path steps S and draws K of scoring: 1 + K (S - 1) forward passes per text and class.
+    estimator : {"path", "elbo", "complementary_elbo", "importance_path", "bernoulli", "chain"}
+    order : {"spaced", "uniform", "left_to_right"}
+        Of the path; for both see `gencls.likelihood.estimators.Estimator`.
+    target_flip_rate : float, optional
+        Draw until at most this share of the decisions would be others with all draws; the rule is fitted on the
+        calibration texts, and `n_mc_samples` is not used.
+    level_weighting : {"bound", "uniform", "learned"}
+        Weights of the masking levels in what decides; other ones than the bound's give evidence, not likelihoods.
+    long_texts : {"truncate", "chunks"}
+        "chunks": longer texts are scored whole, in overlapping chunks of `max_length` (in training they are cut).
     priors : "empirical", "uniform" or array of shape (C,)
         Class priors; "empirical" are the shares of the training texts.
     validation_fraction, calibration_fraction : float
@@ -66,7 +70,9 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
     run_dir : str or Path, optional
         Folder of checkpoints; `fit` with the same folder resumes. By default a temporary folder.
     device : str, optional
-        Torch device; by default CUDA or MPS where there is one.
+        Torch device; by default CUDA where there is one.
+    n_jobs : int, default 1
+        Processes of scoring on a CPU.
     progress : bool, default False
     random_state : int, default 0
 
@@ -78,6 +84,9 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
     tokenizer_ : PreTrainedTokenizerBase
     log_prior_ : ndarray of shape (C,), nats
     temperature_ : LengthTemperature
+    stopping_rule_ : StoppingRule or None
+        None: as many draws for every text.
+    level_weighting_ : LevelWeighting
     precision_ : str
         Type of the scoring's matrix products; kept, because the temperature is fitted to its scores.
     training_record_ : dict
@@ -102,6 +111,11 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         hybrid_weight: float = 0.0,
         n_steps: int = 2,
         n_mc_samples: int = 2,
+        estimator: str = "path",
+        order: str = "spaced",
+        target_flip_rate: float | None = None,
+        level_weighting: str = "bound",
+        long_texts: str = "truncate",
         priors: Any = "empirical",
         validation_fraction: float = 0.1,
         calibration_fraction: float = 0.1,
@@ -109,6 +123,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         time_budget: float | None = None,
         run_dir: str | Path | None = None,
         device: str | None = None,
+        n_jobs: int = 1,
         progress: bool = False,
         random_state: int = 0,
     ) -> None:
@@ -123,6 +138,11 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self.hybrid_weight = hybrid_weight
         self.n_steps = n_steps
         self.n_mc_samples = n_mc_samples
+        self.estimator = estimator
+        self.order = order
+        self.target_flip_rate = target_flip_rate
+        self.level_weighting = level_weighting
+        self.long_texts = long_texts
         self.priors = priors
         self.validation_fraction = validation_fraction
         self.calibration_fraction = calibration_fraction
@@ -130,6 +150,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self.time_budget = time_budget
         self.run_dir = run_dir
         self.device = device
+        self.n_jobs = n_jobs
         self.progress = progress
         self.random_state = random_state
 
@@ -175,6 +196,7 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
             Fewer than two classes, a class with one text, texts that are not strings, or a bad parameter.
         """
         config = self.train_config()
+        check_n_jobs(self.n_jobs)
         texts = check_texts(X)
         self.classes_, labels = check_labels(y, len(texts))
         parts = self._parts(texts, labels, validation, calibration)
@@ -201,117 +223,26 @@ class DiffusionClassifier(ClassifierMixin, BaseEstimator):
         self.denoiser_, self.training_record_ = result.denoiser, result.record
         self.class_count_ = counts
         self.set_priors(self.priors)
-        self.temperature_ = LengthTemperature()
-        if len(np.unique(splits["calibration"].labels)) < 2:
+        self._set_uncalibrated()
+        texts, labels = parts["calibration"]
+        if len(np.unique(labels)) < 2:
             logger.warning("the calibration texts are of one class: no temperature fitted, probabilities are too sure")
             return self
-        scores = self.score_ids(splits["calibration"].token_ids)
-        return self._calibrate(scores, splits["calibration"].labels)
+        return self._calibrate(self.scoring_ids(texts), labels)
 
-    def _parts(
-        self, texts: list[str], labels: NDArray[np.int64], validation: Any, calibration: Any
-    ) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
-        parts = {"train": (texts, labels)}
+    def _parts(self, texts: list[str], labels: NDArray[np.int64], validation: Any, calibration: Any) -> dict[str, Part]:
         # the temperature needs all classes, the smoothing does not: a class of two texts serves the first
+        pairs = {"calibration": calibration, "validation": validation}
         given = {
-            "calibration": (calibration, self.calibration_fraction),
-            "validation": (validation, self.validation_fraction),
+            name: None if pair is None else check_part(name, pair[0], self.encode_labels(pair[1]))
+            for name, pair in pairs.items()
         }
+        shares = {"calibration": self.calibration_fraction, "validation": self.validation_fraction}
         generator = np.random.default_rng([self.random_state, 4])
-        for name, (pair, share) in given.items():
-            if pair is not None:
-                parts[name] = self._given_part(name, *pair)
-                continue
-            kept, kept_labels = parts["train"]
-            is_held = hold_out(kept_labels, share, generator=generator)
-            for part, chosen in ((name, is_held), ("train", ~is_held)):
-                parts[part] = ([kept[row] for row in np.flatnonzero(chosen)], kept_labels[chosen])
+        parts = split_parts((texts, labels), given, shares, generator=generator)
         if not parts["validation"][0]:
             parts["validation"] = parts["calibration"]
         return parts
-
-    def _given_part(self, name: str, X: Sequence[str], y: ArrayLike) -> tuple[list[str], NDArray[np.int64]]:
-        texts, labels = check_texts(X), self.encode_labels(y)
-        if labels.shape != (len(texts),):
-            raise ValueError(
-                three_parts(f"{len(texts)} labels of the {name} texts", f"shape {labels.shape}", "Pair them up.")
-            )
-        return texts, labels
-
-    def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
-        """Return the class index of each label; ValueError on a label that `fit` did not see."""
-        values = np.asarray(y)
-        unknown = sorted({str(value) for value in values[~np.isin(values, self.classes_)]})
-        if unknown:
-            raise ValueError(
-                three_parts(f"labels out of {list(map(str, self.classes_))}", str(unknown[:5]), "Fit on all classes.")
-            )
-        return np.asarray(np.searchsorted(self.classes_, values), dtype=np.int64)
-
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Return the scorable ids of texts, cut as in training."""
-        cleaned = [clean(text) for text in texts]  # as a `TextDataset` is: the same text in training and in use
-        return tokenize(cleaned, self.tokenizer_, max_length=self.max_length, truncation=self.truncation)  # type: ignore[arg-type]
-
-    def score_ids(
-        self, token_ids: Sequence[NDArray[np.int64]], *, estimator: Estimator | None = None, **options: Any
-    ) -> Scores:
-        """Return Monte-Carlo samples (N, C, K) of the bound on log p(text | class) for tokenised texts, nats."""
-        check_is_fitted(self)
-        plan = estimator or Estimator("path", n_steps=self.n_steps, n_mc_samples=self.n_mc_samples)
-        return score_texts(
-            self.denoiser_,
-            token_ids,
-            plan,
-            seed=self.random_state,
-            **{"progress": self.progress, "precision": self.precision_, **options},
-        )
-
-    def score_samples_by_class(self, X: Sequence[str]) -> Scores:
-        """Return Monte-Carlo samples (N, C, K) for texts."""
-        check_is_fitted(self)
-        return self.score_ids(self.tokenize(check_texts(X, empty_allowed=True)).ids)
-
-    def log_likelihood(self, X: Sequence[str]) -> FloatArray:
-        """Return the bound on log p(text | class), shape (N, C), nats: the mean over the draws."""
-        return np.asarray(self.score_samples_by_class(X).samples.mean(axis=2))
-
-    def predict_joint_log_proba(self, X: Sequence[str]) -> FloatArray:
-        """Return log p(text | class) + log prior, shape (N, C), nats, without temperature."""
-        return self.log_likelihood(X) + self.log_prior_
-
-    def predict_log_proba(self, X: Sequence[str]) -> FloatArray:
-        """Return the calibrated log P(class | text), shape (N, C), nats."""
-        return self.log_proba_of(self.score_samples_by_class(X))
-
-    def log_proba_of(self, scores: Scores) -> FloatArray:
-        """Return the calibrated log P(class | text) of given scores, shape (N, C), nats."""
-        temperature = self.temperature_.temperature(scores.n_tokens)
-        return log_posterior(scores.samples.mean(axis=2), self.log_prior_, temperature)
-
-    def log_odds_standard_error(self, scores: Scores) -> FloatArray:
-        """Return the Monte-Carlo standard error of the calibrated log-odds, shape (N,), nats."""
-        error = log_odds_standard_error(scores.samples, self.log_prior_)
-        return np.asarray(error / self.temperature_.temperature(scores.n_tokens))
-
-    def predict_proba(self, X: Sequence[str]) -> FloatArray:
-        """Return the calibrated P(class | text), shape (N, C)."""
-        return np.exp(self.predict_log_proba(X))
-
-    def predict(self, X: Sequence[str]) -> NDArray[Any]:
-        """Return the most probable class of each text, shape (N,)."""
-        best = self.predict_log_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[best])
-
-    def calibrate(self, X: Sequence[str], y: ArrayLike) -> DiffusionClassifier:
-        """Fit the temperature T(L) = a L^b on held-out texts; returns self."""
-        check_is_fitted(self)
-        labels = self.encode_labels(y)
-        return self._calibrate(self.score_samples_by_class(X), labels)
-
-    def _calibrate(self, scores: Scores, labels: NDArray[np.int64]) -> DiffusionClassifier:
-        self.temperature_ = fit_temperature(scores.samples.mean(axis=2), labels, scores.n_tokens, self.log_prior_)
-        return self
 
     def set_priors(self, priors: Any) -> DiffusionClassifier:
         """Set the class priors ("uniform", "empirical" or probabilities); nothing is retrained. Returns self."""

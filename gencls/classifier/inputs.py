@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,51 @@ def hold_out(labels: NDArray[np.int64], share: float, *, generator: np.random.Ge
     return is_held
 
 
+#: Texts and the class index of each.
+Part = tuple[list[str], NDArray[np.int64]]
+
+
+def split_parts(
+    train: Part, given: Mapping[str, Part | None], shares: Mapping[str, float], *, generator: np.random.Generator
+) -> dict[str, Part]:
+    """Split off the held-out parts that were not given.
+
+    Parameters
+    ----------
+    train : (texts, class indices)
+    given : mapping of name to (texts, class indices) or None
+        In the order in which they are served: a class of few texts may not have enough for the last one.
+    shares : mapping of name to float
+        Share of the texts of each class.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    dict of name to (texts, class indices)
+        ``train`` is what is left.
+    """
+    parts = {"train": train}
+    for name, part in given.items():
+        if part is not None:
+            parts[name] = part
+            continue
+        texts, labels = parts["train"]
+        is_held = hold_out(labels, shares[name], generator=generator)
+        for one, chosen in ((name, is_held), ("train", ~is_held)):
+            parts[one] = ([texts[row] for row in np.flatnonzero(chosen)], labels[chosen])
+    return parts
+
+
+def check_part(name: str, X: Sequence[str], labels: NDArray[np.int64]) -> Part:
+    """Return a held-out part that a user gave; ValueError unless it has one label for each text."""
+    texts = check_texts(X)
+    if labels.shape != (len(texts),):
+        raise ValueError(
+            three_parts(f"{len(texts)} labels of the {name} texts", f"shape {labels.shape}", "Pair them up.")
+        )
+    return texts, labels
+
+
 def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the sorted classes and the class index of each text.
 
@@ -86,3 +133,9 @@ def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.i
             three_parts("at least two texts in every class", f"one text in {few}", "Add texts or drop the class.")
         )
     return classes, labels.astype(np.int64)
+
+
+def check_n_jobs(n_jobs: object) -> None:
+    """Raise a ValueError unless it is a number of processes."""
+    if not isinstance(n_jobs, Integral) or int(n_jobs) < 1:
+        raise ValueError(three_parts("n_jobs as an integer >= 1", repr(n_jobs), "The default is 1."))

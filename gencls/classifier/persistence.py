@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gencls.classifier.calibration import LengthTemperature
+from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import build_backbone, load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.likelihood.adaptive import StoppingRule
 
 FORMAT = "gencls-classifier"
-FORMAT_VERSION = 1
+#: 2: a stopping rule and weights of the levels.
+FORMAT_VERSION = 2
 CONFIG, WEIGHTS, TOKENIZER = "classifier.json", "model.safetensors", "tokenizer"
 #: Parameters that belong to a session, not to the fitted classifier.
-_NOT_SAVED = ("run_dir", "device", "progress", "time_budget")
+_NOT_SAVED = ("run_dir", "device", "n_jobs", "progress", "time_budget")
 
 
 def save_run(classifier: Any, folder: Path) -> Path:
@@ -52,6 +56,8 @@ def save_run(classifier: Any, folder: Path) -> Path:
             "class_count": classifier.class_count_.tolist(),
             "log_prior": classifier.log_prior_.tolist(),
             "temperature": classifier.temperature_.as_dict(),
+            "stopping_rule": None if classifier.stopping_rule_ is None else classifier.stopping_rule_.as_dict(),
+            "level_weighting": classifier.level_weighting_.as_dict(),
             "precision": classifier.precision_,
             "backbone": {
                 "name": backbone.name,
@@ -93,9 +99,17 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.log_prior_ = np.array(data["log_prior"], dtype=np.float64)
     classifier.precision_ = data["precision"]
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
+    classifier.stopping_rule_, classifier.level_weighting_ = _rule_and_weighting(data)
     classifier.training_record_ = data["training"]
     mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
     return classifier, Denoiser(backbone, len(classifier.classes_), mode)
+
+
+def _rule_and_weighting(data: Mapping[str, Any]) -> tuple[StoppingRule | None, LevelWeighting]:
+    if data["format_version"] < 2:
+        return None, LevelWeighting("bound")
+    rule = data["stopping_rule"]
+    return None if rule is None else StoppingRule.from_dict(rule), LevelWeighting.from_dict(data["level_weighting"])
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:

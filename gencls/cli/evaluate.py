@@ -22,6 +22,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="naive_bayes,naive_bayes_pairs,tfidf_logistic_regression,encoder",
         help="comma-separated rivals to train and report beside the run, or 'none'",
     )
+    parser.add_argument(
+        "--target-flip-rate",
+        type=float,
+        metavar="SHARE",
+        help="draw until at most this share of decisions would change with all draws, such as 0.01",
+    )
+    parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes of scoring on a CPU")
     parser.add_argument("--seed", type=int, default=0, help="of the sample and the bootstrap")
 
 
@@ -32,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from gencls.reporting.tables import model_text
 
     names = () if args.baselines == "none" else tuple(args.baselines.split(","))
-    options = EvaluationOptions(args.data, args.split, args.max_texts, names, args.seed)
+    options = EvaluationOptions(
+        args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs
+    )
     output = args.output or Path("reports") / args.run.name
     report = evaluate_run(
         args.run,

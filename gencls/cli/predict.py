@@ -20,6 +20,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify")
     parser.add_argument("--file", metavar="F", help="a file with one text a line; - for standard input")
     parser.add_argument("--priors", help="comma-separated class probabilities, in the order of the classes")
+    parser.add_argument(
+        "--target-flip-rate",
+        type=float,
+        metavar="SHARE",
+        help="draw until at most this share of decisions would change with all draws, such as 0.01",
+    )
+    parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes of scoring on a CPU")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,8 +41,13 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(three_parts("a file of texts", f"no file {args.file!r}", "Check the path."))
 
     from gencls.classifier.estimator import DiffusionClassifier
+    from gencls.classifier.inputs import check_n_jobs
 
+    check_n_jobs(args.n_jobs)
     classifier = DiffusionClassifier.load(args.run)
+    classifier.set_params(n_jobs=args.n_jobs)
+    if args.target_flip_rate is not None:
+        classifier.set_target_flip_rate(args.target_flip_rate)
     if args.priors:
         classifier.set_priors([float(value) for value in args.priors.split(",")])
     for chunk in _chunks(iter(args.texts) if args.texts else _lines(args.file)):
@@ -45,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(classifier, texts: list[str]) -> list[dict]:  # type: ignore[no-untyped-def,type-arg]  # noqa: ANN001
-    """Return one row per text: prediction, proba, log_odds (best against second), log_odds_se, n_tokens."""
+    """Return one row per text: prediction, proba, log_odds (best against second), log_odds_se, n_tokens.
+
+    Where their number is adapted, also n_draws, and is_open: undecided after the last one.
+    """
     import numpy as np
 
     from gencls.classifier.bayes import log_odds
@@ -53,7 +68,7 @@ def describe(classifier, texts: list[str]) -> list[dict]:  # type: ignore[no-unt
     scores = classifier.score_samples_by_class(texts)
     log_proba = classifier.log_proba_of(scores)
     names = [str(name) for name in classifier.classes_]
-    return [
+    rows = [
         {
             "prediction": names[int(row.argmax())],
             "proba": {name: float(value) for name, value in zip(names, np.exp(row), strict=True)},
@@ -68,6 +83,21 @@ def describe(classifier, texts: list[str]) -> list[dict]:  # type: ignore[no-unt
             scores.n_tokens,
             strict=True,
         )
+    ]
+    for row, draws in zip(rows, _draws_of(scores), strict=False):
+        row |= draws
+    return rows
+
+
+def _draws_of(scores) -> list[dict]:  # type: ignore[no-untyped-def,type-arg]  # noqa: ANN001
+    """Return what an adaptive scoring says of each text; nothing otherwise."""
+    from gencls.likelihood.adaptive import AdaptiveScores
+
+    if not isinstance(scores, AdaptiveScores) or scores.n_draws is None:
+        return []
+    return [
+        {"n_draws": int(n_draws), "is_open": bool(is_open)}
+        for n_draws, is_open in zip(scores.n_draws, scores.is_open, strict=True)
     ]
 
 

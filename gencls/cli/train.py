@@ -23,6 +23,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--class-steps", type=int, help="steps of the class training")
     parser.add_argument("--batch-size", type=int, help="texts per step")
     parser.add_argument("--hybrid-weight", type=float, help="weight of the decision loss; 0 is purely generative")
+    parser.add_argument(
+        "--target-flip-rate",
+        type=float,
+        metavar="SHARE",
+        help="score with as many draws as keep this share of decisions from changing, such as 0.01",
+    )
+    parser.add_argument("--long-texts", choices=("truncate", "chunks"), help="cut longer texts, or score them whole")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="train no longer than this")
     parser.add_argument("--source", choices=("auto", "hub", "registry", "file"), default="auto")
     parser.add_argument("--text-column", default="text")
@@ -46,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         "class_steps",
         "batch_size",
         "hybrid_weight",
+        "target_flip_rate",
+        "long_texts",
         "seed",
     )
     changes = {name: getattr(args, name) for name in options if getattr(args, name) is not None}

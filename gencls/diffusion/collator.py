@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gencls.diffusion.denoiser import RowBatch
-from gencls.diffusion.masking import random_orders
+from gencls.diffusion.masking import random_order
 from gencls.diffusion.schedule import LevelSchedule
 from gencls.diffusion.tokens import TokenFrame
 
@@ -81,7 +81,7 @@ class DiffusionCollator:
         generator = np.random.default_rng(example.seed)
         n_tokens = len(example.token_ids)
         count = self.levels.draw_count(n_tokens, generator=generator)
-        ranks = random_orders(n_tokens, 1, generator=generator)[0]
+        ranks = random_order(n_tokens, generator=generator)
         # ranks are a random order of the hidden tokens too, so its first ones are a random subset of them
         return ranks < count, ranks < min(count, self.n_scored)
 

@@ -65,6 +65,8 @@ class Conditioning(nn.Module):
     has_small_class_parts = True
     #: Whether the hidden states are the same for all classes, so that one pass of the encoder serves them all.
     shares_hidden = False
+    #: Whether several threads may call it at once, in evaluation.
+    takes_threads = True
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int) -> None:
         super().__init__()
@@ -160,6 +162,8 @@ class Independent(Conditioning):
 
 class Adapter(Conditioning):
     """Low-rank adapters of every linear layer of the encoder, one set per class."""
+
+    takes_threads = False  # the active adapter is a state of the layers
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model

@@ -12,19 +12,22 @@ computed for scored positions only, in chunks; a (B, L, V) tensor never exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.backbones import Backbone
-from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
+from gencls.diffusion.conditioning import Conditional, Conditioning, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
 from gencls.diffusion.vocabulary import (
     PROJECTION_ROWS,
+    TILE,
     VocabularyTable,
     class_inputs,
     log_normalisers,
@@ -113,6 +116,17 @@ def _filled(part: Tensor, n_rows: int) -> Tensor:
     return torch.cat([part, part[:1].expand(n_rows - len(part), *part.shape[1:])])
 
 
+def _attend_by(network: nn.Module, name: str) -> None:
+    for module in network.modules():
+        if hasattr(module, "set_attn_implementation"):
+            cast(Any, module).set_attn_implementation(name)
+
+
+def _versions(weights: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """What changes when weights are replaced or written to."""
+    return tuple((value.data_ptr(), value._version) for value in weights)
+
+
 def visible_neighbours(batch: RowBatch, mask_id: int) -> tuple[Tensor, Tensor]:
     """Return the visible token to the left and to the right of each scored position, -1 where it is hidden."""
     seen = torch.where(batch.input_ids == mask_id, -1, batch.input_ids)
@@ -150,7 +164,9 @@ class Denoiser(nn.Module):
         nn.init.ones_(self.gate.bias)
         self.register_buffer("class_bias", torch.zeros(n_classes + 1, self.vocab_size))
         self._training_bias: Tensor | None = None
+        # derived from the weights, and kept as long as these do not change
         self._vocabulary: tuple[Any, VocabularyTable] | None = None
+        self._short: tuple[Any, Conditioning] | None = None
 
     class_bias: Tensor
 
@@ -190,12 +206,14 @@ class Denoiser(nn.Module):
     def train(self, mode: bool = True) -> Denoiser:
         """Switch the mode; on a CPU the fused attention is slow backward, the plain one slow forward."""
         super().train(mode)
-        self._vocabulary = None  # the weights may have changed
-        on_cpu = self.bias.device.type == "cpu"
-        for module in self.modules():
-            if hasattr(module, "set_attn_implementation"):
-                cast(Any, module).set_attn_implementation("eager" if mode and on_cpu else "sdpa")
+        if mode:
+            self._vocabulary = self._short = None  # the weights will change
+        _attend_by(self, "eager" if mode and self.bias.device.type == "cpu" else "sdpa")
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and worker processes make what is derived from the weights themselves."""
+        return {**self.__dict__, "_vocabulary": None, "_short": None}
 
     def features(self, batch: RowBatch, class_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return head features (n_scored, D) and gates (n_scored, 2) at the scored positions."""
@@ -220,12 +238,75 @@ class Denoiser(nn.Module):
         features, gate = self.features(batch, class_ids)
         return self._at_scored(batch, class_ids, fold_ids, features, gate)
 
-    def encode(self, batch: RowBatch, class_ids: Sequence[int]) -> EncodedPositions:
-        """Run the encoder, without the vocabulary; see `read`."""
-        indices = class_ids[:1] if self.network.shares_hidden else class_ids
+    @torch.no_grad()
+    def log_probs_and_margins(self, batch: RowBatch, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-probability of the true token at every scored position, and how sure the model is there.
+
+        Head and vocabulary see arrays of one shape, however many positions are scored.
+
+        Parameters
+        ----------
+        batch : RowBatch
+        class_ids : Tensor of shape (B,), int64
+            Class of each row, C for none.
+
+        Returns
+        -------
+        log_probs : Tensor of shape (n_scored,), float32, nats
+        margins : Tensor of shape (n_scored,), float32
+            Probability of the likeliest token minus that of the second; the true token plays no part in it.
+        """
+        everywhere = self.features(replace(batch, scored=torch.ones_like(batch.scored)), class_ids)
+        features, gate = (values[batch.scored.flatten()] for values in everywhere)
+        parts = [features.new_zeros(2, 0, dtype=torch.float32)]
+        for size, chunk in self._inputs(batch, class_ids, None, features, gate).chunks(PROJECTION_ROWS):
+            log_probs = self._logits(chunk).log_softmax(dim=1)
+            first, second = log_probs.topk(2).values.exp().unbind(dim=1)
+            chosen = log_probs.gather(1, chunk.targets[:, None])[:, 0]
+            parts.append(torch.stack([chosen, first - second])[:, :size])
+        true, margins = torch.cat(parts, dim=1)
+        return true, margins
+
+    def encode(
+        self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype = torch.float32
+    ) -> EncodedPositions:
+        """Run the encoder, without the vocabulary; see `read`.
+
+        Parameters
+        ----------
+        batch : RowBatch
+        class_ids : sequence of C int
+        dtype : torch.dtype
+            bfloat16 runs a copy of the network in that type: casting in every layer, as autocast does, costs a fifth
+            of a pass.
+
+        Returns
+        -------
+        EncodedPositions
+        """
+        network = self._short_network() if dtype == torch.bfloat16 else self.network
+        indices = class_ids[:1] if network.shares_hidden else class_ids
         inputs = batch.input_ids, batch.attention_mask, batch.scored
-        hidden = torch.stack([self.network.hidden(*inputs, index) for index in indices])
+        with torch.autocast(batch.input_ids.device.type, enabled=dtype == torch.float16, dtype=torch.float16):
+            hidden = torch.stack([network.hidden(*inputs, index) for index in indices])
         return EncodedPositions(hidden, *visible_neighbours(batch, self.frame.mask))
+
+    def prepare(self, dtype: torch.dtype) -> None:
+        """Work out all that `encode` and `read` derive from the weights, for use by several threads."""
+        if dtype == torch.bfloat16:
+            self._short_network()
+        self._vocabulary_table(dtype)
+        self.pairs.prepare(TILE)
+
+    def _short_network(self) -> Conditioning:
+        """The network in bfloat16, made anew when a weight has changed."""
+        key = _versions(self.network.parameters())
+        if self._short is None or self._short[0] != key:
+            network = copy.deepcopy(self.network).to(torch.bfloat16).eval()
+            if self.bias.device.type == "cpu":
+                _attend_by(network, PRODUCTS)
+            self._short = key, network
+        return self._short[1]
 
     def read(self, positions: EncodedPositions, class_ids: Sequence[int], places: Tensor, token_ids: Tensor) -> Tensor:
         """Return the log-probabilities of asked tokens under each class; fast, and without gradients.
@@ -294,9 +375,10 @@ class Denoiser(nn.Module):
     def _vocabulary_table(self, dtype: torch.dtype) -> VocabularyTable:
         maps = list(self.network.class_maps()) if isinstance(self.network, Conditional) else []
         sources = (self.projection, self.class_bias, self.bias, *maps)
-        key = dtype, tuple((value.data_ptr(), value._version) for value in sources)  # new or changed weights
+        key = dtype, _versions(sources)
         if self._vocabulary is None or self._vocabulary[0] != key:
-            self._vocabulary = key, VocabularyTable.build(self.projection, self._class_columns(), dtype)
+            with torch.no_grad(), torch.autocast(self.bias.device.type, enabled=False):
+                self._vocabulary = key, VocabularyTable.build(self.projection, self._class_columns(), dtype)
         return self._vocabulary[1]
 
     def _class_columns(self) -> list[Tensor]:
@@ -315,16 +397,26 @@ class Denoiser(nn.Module):
     def _at_scored(
         self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
     ) -> Tensor:
-        rows = batch.scored.nonzero()[:, 0]
-        left, right = visible_neighbours(batch, self.frame.mask)
-        folds = None if fold_ids is None else fold_ids[rows]
-        inputs = _Scored(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
+        inputs = self._inputs(batch, class_ids, fold_ids, features, gate)
         if torch.is_grad_enabled():
             return self._log_probs(inputs)
         parts = [self._log_probs(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
         return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float32)
 
+    def _inputs(
+        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
+    ) -> _Scored:
+        rows = batch.scored.nonzero()[:, 0]
+        left, right = visible_neighbours(batch, self.frame.mask)
+        folds = None if fold_ids is None else fold_ids[rows]
+        return _Scored(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
+
     def _log_probs(self, scored: _Scored) -> Tensor:
+        logits = self._logits(scored)
+        return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+    def _logits(self, scored: _Scored) -> Tensor:
+        """Return the logits of all tokens, (n, V), float32."""
         table, index = self.class_bias, scored.class_ids
         if scored.folds is not None and self._training_bias is not None:
             table, index = self._training_bias, scored.folds * (self.n_classes + 1) + index
@@ -335,8 +427,7 @@ class Denoiser(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):  # biases of several nats are added in float32
             logits = torch.addmm(logits, chosen, torch.cat([table, self.bias[None]]))
         entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
-        logits = self._add_pairs(logits, scored, entries)
-        return logits.gather(1, scored.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+        return self._add_pairs(logits, scored, entries)
 
     def _add_pairs(self, logits: Tensor, scored: _Scored, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         rows, columns, values = entries

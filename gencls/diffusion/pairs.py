@@ -133,28 +133,60 @@ def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[N
 
 
 @dataclass(frozen=True)
+class _TileIndex:
+    """The table of pairs as the tiles of the vocabulary want it: first by left token, then by right token.
+
+    Attributes
+    ----------
+    width : int
+        Tokens of a tile.
+    starts : Tensor of shape (n_tiles + 1, 2 V), int64
+        First entry of each tile for each left and each right token.
+    columns : Tensor of shape (2 P,), int64
+        Token that an entry adds to.
+    values : Tensor of shape (C, 2 P), nats
+    """
+
+    width: int
+    starts: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
 class TileEntries:
     """Non-zero additions to the logits of n positions, grouped by tiles of the vocabulary.
 
     Attributes
     ----------
-    rows, places : Tensor of shape (E,), int64
-        Position and place in the table of pairs.
-    flat : Tensor of shape (E,), int64
+    values : Tensor of shape (C, P'), nats
+    sources : Tensor of shape (E,), int64
+        Places in `values`.
+    gates : Tensor of shape (E,), float32
+        Of the position of each entry.
+    cells : Tensor of shape (E,), int64
         Cell in the tile's (n, width) logits, flattened.
     bounds : list of n_tiles + 1 int
         Entries of tile t are ``bounds[t]`` to ``bounds[t + 1]``.
     """
 
-    rows: Tensor
-    places: Tensor
-    flat: Tensor
+    values: Tensor
+    sources: Tensor
+    gates: Tensor
+    cells: Tensor
     bounds: list[int]
 
-    def cells(self, tile: int) -> tuple[Tensor, slice]:
-        """Return the cells of a tile, and which entries they are."""
-        where = slice(self.bounds[tile], self.bounds[tile + 1])
-        return self.flat[where], where
+    def additions(self, class_id: int, dtype: torch.dtype) -> Tensor | None:
+        """Return what the entries add under a class, shape (E,); None for "no class", which adds nothing."""
+        if class_id >= len(self.values):
+            return None
+        return self.values[class_id].index_select(0, self.sources).mul_(self.gates).to(dtype)
+
+    def add_to(self, logits: Tensor, tile: int, additions: Tensor | None) -> None:
+        """Add to the logits (n, width) of a tile, in place."""
+        if additions is not None:
+            where = slice(self.bounds[tile], self.bounds[tile + 1])
+            logits.view(-1).index_add_(0, self.cells[where], additions[where])
 
 
 class PairBias(nn.Module):
@@ -177,7 +209,7 @@ class PairBias(nn.Module):
         self.register_buffer("values", torch.zeros(n_classes, 0))
         self.training_values: Tensor | None = None
         self._index: tuple[Tensor, ...] | None = None
-        self._tiles: tuple[int, list[Tensor]] | None = None
+        self._tiles: _TileIndex | None = None
 
     def set_table(self, keys: Tensor, values: Tensor) -> None:
         """Set the pairs: keys (P,) ascending and deviations (C, P) in nats."""
@@ -246,26 +278,52 @@ class PairBias(nn.Module):
         known = (self.keys[place] == wanted) & (first >= 0) & (second >= 0)
         return torch.where(known, self.values[class_id][place], 0.0)
 
-    def by_tile(self, left_ids: Tensor, right_ids: Tensor, width: int) -> tuple[TileEntries, TileEntries]:
-        """Return the additions of the left and of the right neighbours to logits, by tiles of `width` tokens."""
-        _, column_l, place_l, _, column_r, place_r = self._indices()
-        starts_l, starts_r = self._tile_starts(width)
-        return (
-            _expand_tiles(starts_l, left_ids, column_l, place_l, width, self.vocab_size),
-            _expand_tiles(starts_r, right_ids, column_r, place_r, width, self.vocab_size),
-        )
+    def by_tile(self, left_ids: Tensor, right_ids: Tensor, gates: Tensor, width: int) -> TileEntries:
+        """Return the additions of both neighbours to the logits of n positions, by tiles of `width` tokens.
 
-    def _tile_starts(self, width: int) -> list[Tensor]:
-        """First entry of each tile and token, (n_tiles + 1, V), by left and by right token."""
-        if self._tiles is None or self._tiles[0] != width or self._tiles[1][0].device != self.keys.device:
+        Parameters
+        ----------
+        left_ids, right_ids : Tensor of shape (n,), int64
+            As in `entries`.
+        gates : Tensor of shape (n,), float32
+            What the additions of each position are multiplied with.
+        width : int
+        """
+        index = self._tile_index(width)
+        ids = torch.cat([left_ids, torch.where(right_ids >= 0, right_ids + self.vocab_size, -1)])
+        n, n_tiles, device = len(left_ids), len(index.starts) - 1, ids.device
+        chosen = index.starts.index_select(1, ids.clamp_min(0))
+        sizes = torch.where(ids >= 0, chosen.diff(dim=0), 0).flatten()
+        # a group is the entries of one tile and neighbour: a run of the table
+        group = torch.repeat_interleave(sizes)
+        before = torch.cumsum(sizes, dim=0) - sizes
+        shift = chosen[:-1].flatten() - before
+        sources = shift.index_select(0, group).add_(torch.arange(len(group), device=device))
+        first_token = torch.arange(n_tiles, device=device)[:, None] * width
+        widths = (self.vocab_size - first_token).clamp_max(width)
+        first_cell = (torch.arange(n, device=device).repeat(2) * widths - first_token).flatten()
+        cells = first_cell.index_select(0, group).add_(index.columns.index_select(0, sources))
+        gates = gates.repeat(2 * n_tiles).index_select(0, group)
+        bounds = [0, *torch.cumsum(sizes.view(n_tiles, -1).sum(dim=1), dim=0).tolist()]
+        return TileEntries(index.values, sources, gates, cells, bounds)
+
+    def prepare(self, width: int) -> None:
+        """Sort the table for `by_tile`, for use by several threads."""
+        self._tile_index(width)
+
+    def _tile_index(self, width: int) -> _TileIndex:
+        known = self._tiles
+        if known is None or known.width != width or known.starts.device != self.keys.device:
             size, device = self.vocab_size, self.keys.device
-            n_tiles = -(-size // width)
-            edges = torch.arange(n_tiles + 1, device=device).mul(width).clamp_max(size)
+            _, column_l, place_l, _, column_r, place_r = self._indices()
+            edges = torch.arange(-(-size // width) + 1, device=device).mul(width).clamp_max(size)
             wanted = torch.arange(size, device=device) * size + edges[:, None]
-            _, _, _, _, column_r, place_r = self._indices()
             by_right = self.keys[place_r] % size * size + column_r
-            self._tiles = width, [torch.searchsorted(keys, wanted) for keys in (self.keys, by_right)]
-        return self._tiles[1]
+            starts = [torch.searchsorted(self.keys, wanted), torch.searchsorted(by_right, wanted) + len(self.keys)]
+            values = torch.cat([self.values[:, place_l], self.values[:, place_r]], dim=1)
+            known = _TileIndex(width, torch.cat(starts, dim=1), torch.cat([column_l, column_r]), values)
+            self._tiles = known
+        return known
 
 
 def _expand(starts: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -277,20 +335,3 @@ def _expand(starts: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     before = torch.cumsum(sizes, dim=0) - sizes
     cells = torch.arange(len(rows), device=ids.device) - before[rows] + first[rows]
     return rows, cells
-
-
-def _expand_tiles(
-    starts: Tensor, ids: Tensor, columns: Tensor, places: Tensor, width: int, vocab_size: int
-) -> TileEntries:
-    """All pairs of each id (-1: none), tile by tile."""
-    n, n_tiles, device = len(ids), len(starts) - 1, ids.device
-    chosen = starts[:, ids.clamp_min(0)]
-    sizes = torch.where(ids >= 0, chosen.diff(dim=0), 0)
-    tiles = torch.arange(n_tiles, device=device)[:, None]
-    widths = (vocab_size - tiles * width).clamp_max(width)
-    in_tile = torch.arange(n, device=device) * widths - tiles * width
-    group = torch.repeat_interleave(torch.arange(n_tiles * n, device=device), sizes.flatten())
-    before = torch.cumsum(sizes.flatten(), dim=0) - sizes.flatten()
-    cells = torch.arange(len(group), device=device) + (chosen[:-1].flatten() - before)[group]
-    bounds = [0, *torch.cumsum(sizes.sum(dim=1), dim=0).tolist()]
-    return TileEntries(group % n, places[cells], in_tile.flatten()[group] + columns[cells], bounds)

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.inputs import check_n_jobs
 from gencls.data import TextDataset, TextSplit, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
-from gencls.data.storage import write_atomic, write_json
+from gencls.data.storage import write_json
 from gencls.data.text import normal_form
-from gencls.diffusion.unigram import class_counts, log_frequencies
+from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rivals import BASELINES, RivalData, check_baselines, fit_baseline
 from gencls.evaluation.runs import load_run_data
-from gencls.likelihood.engine import Scores
-from gencls.likelihood.estimators import Estimator
-from gencls.likelihood.store import ScoreStore
+from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
 from gencls.reporting.evaluation import evaluation_metrics
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
 
 logger = logging.getLogger("gencls.evaluation")
-#: Language-model quality is measured with more path steps than the decision needs, on a sample of the texts.
-BOUND_STEPS, BOUND_TEXTS = 8, 256
 
 
 @dataclass(frozen=True)
@@ -50,6 +43,10 @@ class EvaluationOptions:
     baselines : tuple of str
     seed : int
         Of the sample and the bootstrap.
+    target_flip_rate : float, optional
+        Score with an adaptive number of draws; the run is calibrated again for it, on its calibration texts.
+    n_jobs : int
+        Processes of scoring.
     """
 
     data: str | None = None
@@ -57,6 +54,8 @@ class EvaluationOptions:
     max_texts: int | None = None
     baselines: tuple[str, ...] = BASELINES
     seed: int = 0
+    target_flip_rate: float | None = None
+    n_jobs: int = 1
 
 
 def evaluate_run(
@@ -72,24 +71,26 @@ def evaluate_run(
     Raises
     ------
     ValueError
-        Unknown split, a test set of one class, labels that the run does not know.
+        Unknown split, a test set of one class, labels that the run does not know, a bad option.
     FileNotFoundError
         If `run` holds no trained run.
     """
     start = time.monotonic()
     check_baselines(options.baselines)
-    classifier = DiffusionClassifier.load(run)
-    classifier.progress = progress
+    classifier = _loaded(run, options, progress=progress)
     record, parts = _texts(run, classifier, options)
+    if options.target_flip_rate is not None:
+        held = parts["calibration"]
+        classifier.calibrate(held.texts, classifier.classes_[held.labels])
     test = parts["test"]
-    was_stored = any((run / "scores").glob("*.npz"))  # a time that reads finished scores says nothing
-    scores, seconds = _score(classifier, test, run)
+    was_stored = any((run / "scores").glob("*.sqlite"))  # a time that reads finished scores says nothing
+    scores, seconds = score_test_texts(classifier, test, run)
     logger.info("scored %d texts, %.1f a second", len(test.texts), len(test.texts) / max(seconds, 1e-9))
-    arrays = _score_arrays(classifier, scores, test)
+    arrays = score_arrays(classifier, scores, test)
     baseline_records = {}
     for name in options.baselines:
         arrays[f"baseline_{name}"], baseline_records[name] = fit_baseline(name, classifier, parts, progress=progress)
-    bound = _bound(classifier, parts, options.seed, progress=progress)
+    bound = language_model_metrics(classifier, parts, options.seed, progress=progress)
     metrics = evaluation_metrics(arrays, generator=np.random.default_rng(options.seed))
     metrics["diffusion"] |= {
         "temperature": classifier.temperature_.as_dict(),
@@ -101,8 +102,8 @@ def evaluate_run(
         metrics[name]["train_seconds"] = entry["seconds"]
     output.mkdir(parents=True, exist_ok=True)
     (output / "targets.json").unlink(missing_ok=True)  # of an earlier evaluation
-    _write_scores(output / "scores.npz", arrays)
-    _write_predictions(output / "predictions.jsonl", classifier, test, arrays)
+    write_scores(output / "scores.npz", arrays)
+    write_predictions(output / "predictions.jsonl", classifier, test, arrays)
     write_json(output / "metrics.json", metrics)
     write_json(
         output / "run.json",
@@ -115,6 +116,7 @@ def evaluate_run(
             ),
             "data": _data_facts(record, options, parts, classifier),
             "training": classifier.training_record_,
+            "scoring": _scoring_facts(classifier),
             "baselines": baseline_records,
             "backbone": {"name": classifier.backbone, "source": classifier.backbone_.source},
             "train_wall_seconds": record.get("train_seconds"),
@@ -123,6 +125,16 @@ def evaluate_run(
         },
     )
     return build_report(output, progress=progress)
+
+
+def _loaded(run: Path, options: EvaluationOptions, *, progress: bool) -> DiffusionClassifier:
+    """The run's classifier, set to the options; a bad one is said before any work."""
+    check_n_jobs(options.n_jobs)
+    classifier = DiffusionClassifier.load(run)
+    classifier.set_params(progress=progress, n_jobs=options.n_jobs)
+    if options.target_flip_rate is not None:
+        classifier.set_params(target_flip_rate=options.target_flip_rate).train_config()
+    return classifier
 
 
 def _texts(
@@ -181,105 +193,20 @@ def _rival_data(classifier: DiffusionClassifier, split: TextSplit, names: Sequen
     return RivalData(split.texts, classifier.tokenize(split.texts).ids, labels)
 
 
-def _score(classifier: DiffusionClassifier, test: RivalData, run: Path) -> tuple[Scores, float]:
-    start = time.monotonic()
-    scores = classifier.score_ids(test.ids, store=ScoreStore(run / "scores"))
-    return scores, time.monotonic() - start
-
-
-def _score_arrays(classifier: DiffusionClassifier, scores: Scores, test: RivalData) -> dict[str, NDArray[Any]]:
-    mean = scores.samples.mean(axis=2)
-    return {
-        "samples": scores.samples,
-        "y": test.labels,
-        "n_tokens": scores.n_tokens,
-        "log_proba": classifier.log_proba_of(scores),
-        "log_proba_uncalibrated": log_posterior(mean, classifier.log_prior_),
-        "log_odds_se": classifier.log_odds_standard_error(scores),
-        "log_prior": classifier.log_prior_,
-        "forwards_per_draw": np.array(scores.forwards_per_draw),
-        "class_names": np.array([str(name) for name in classifier.classes_]),
-    }
-
-
-def _bound(
-    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], seed: int, *, progress: bool
-) -> dict[str, float]:
-    """Nats per token of held-out texts under their own class, beside the unigram of the training texts."""
-    generator = np.random.default_rng([seed, 7])
-    test = parts["test"]
-    usable = np.flatnonzero([len(ids) > 0 for ids in test.ids])
-    rows = generator.permutation(usable)[:BOUND_TEXTS]
-    ids = [test.ids[row] for row in rows]
-    estimator = Estimator("path", n_steps=BOUND_STEPS, n_mc_samples=1)
-    samples = classifier.score_ids(ids, estimator=estimator, progress=progress).samples[:, :, 0]
-    own = samples[np.arange(len(rows)), test.labels[rows]]
-    n_tokens = sum(len(text) for text in ids)
-    unigram_nats = _unigram_nats(classifier, parts, ids)
-    nats = -float(own.sum()) / n_tokens
-    per_token = own / np.array([len(text) for text in ids])
-    return {
-        "bound_nats_per_token": nats,
-        "bound_nats_per_token_se": float(per_token.std(ddof=1) / len(rows) ** 0.5),
-        "bound_steps": BOUND_STEPS,
-        "bound_texts": len(rows),
-        "unigram_nats_per_token": unigram_nats,
-        "nats_per_token_under_unigram": unigram_nats - nats,
-    }
-
-
-def _unigram_nats(
-    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], ids: Sequence[NDArray[np.int64]]
-) -> float:
-    """Nats per token of texts under the training texts' unigram, smoothed as is best for the validation texts.
-
-    Not with the smoothing of the classifier: that is chosen for its decisions, and too strong for an honest rival.
-    """
-    train = parts["train"]
-    counts = class_counts(train.ids, np.zeros_like(train.labels), 1, classifier.denoiser_.vocab_size)[0]
-
-    def nats(smoothing: float, texts: Sequence[NDArray[np.int64]]) -> float:
-        tokens = np.concatenate(texts)
-        return -float(log_frequencies(counts, smoothing)[tokens].mean()) if len(tokens) else 0.0
-
-    candidates = classifier.train_config().smoothing
-    best = min(candidates, key=lambda smoothing: nats(smoothing, parts["validation"].ids))
-    return nats(best, ids)
-
-
 def _device_name(classifier: DiffusionClassifier) -> str | None:
     """The accelerator's name; None on a CPU, which the record names itself."""
     device = classifier.denoiser_.bias.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
-def _write_scores(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
-
-
-def _write_predictions(
-    path: Path, classifier: DiffusionClassifier, test: RivalData, arrays: Mapping[str, NDArray[Any]]
-) -> None:
-    proba = np.exp(arrays["log_proba"])
-    names = [str(name) for name in classifier.classes_]
-    lines = [
-        json.dumps(
-            {
-                "text_sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
-                "label": names[label],
-                "prediction": names[int(row.argmax())],
-                "proba": {name: round(float(value), 6) for name, value in zip(names, row, strict=True)},
-                "n_tokens": int(n_tokens),
-            },
-            ensure_ascii=False,
-        )
-        for text, label, row, n_tokens in zip(test.texts, test.labels, proba, arrays["n_tokens"], strict=True)
-    ]
-    write_atomic(path, "\n".join(lines) + "\n")
+def _scoring_facts(classifier: DiffusionClassifier) -> dict[str, Any]:
+    """How the texts were scored, beside the options of the run."""
+    rule = classifier.stopping_rule_
+    return {
+        "estimator": asdict(classifier.scoring_estimator()),
+        "stopping_rule": None if rule is None else rule.as_dict(),
+        "level_weighting": classifier.level_weighting_.as_dict(),
+    }
 
 
 def _data_facts(
@@ -299,5 +226,6 @@ def _data_facts(
         "scored_class_counts": scored,
         "max_length": config.max_length,
         "truncation": config.truncation,
-        "share_cut": float(cut.mean()),
+        "long_texts": config.long_texts,
+        "share_cut": float(cut.mean()) if config.long_texts == "truncate" else 0.0,
     }

@@ -151,6 +151,8 @@ def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     old = read_json(path)
+    # a run of an older version has no newer options, which is the same as their defaults
+    old["config"] = {**TrainConfig().as_dict(), **(old.get("config") or {})}
     differing = [key for key in ("fingerprint", "config") if old.get(key) != identity[key]]
     if differing:
         raise ValueError(

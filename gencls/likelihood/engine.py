@@ -69,12 +69,21 @@ class Scores:
         Forward passes that a text took under each class, a shared blank one counted in full.
     steps : ndarray of shape (N, C, K, R), float64, nats, optional
         What each forward pass of a draw adds to its sample, weight included.
+    n_draws : ndarray of shape (N,), int64, optional
+        Draws of each text, where they differ; NaN fills `samples` up behind them.
     """
 
     samples: FloatArray
     n_tokens: IntArray
     n_forwards: IntArray
     steps: FloatArray | None = None
+    n_draws: IntArray | None = None
+
+    def mean(self) -> FloatArray:
+        """Return the mean over each text's draws, shape (N, C), nats."""
+        if self.n_draws is None:
+            return np.asarray(self.samples.mean(axis=2))
+        return np.asarray(np.nansum(self.samples, axis=2) / self.n_draws[:, None])
 
 
 def score_texts(
@@ -115,7 +124,7 @@ def score_texts(
     by_step : bool
         Also return `Scores.steps`.
     n_jobs : int
-        Worker processes on a CPU, through joblib. Under `accelerate launch` the texts are divided between the
+        Worker processes on a CPU, through joblib; each has its share of the threads. Under `accelerate launch` the texts are divided between the
         processes without it, and every process gets all scores.
     progress : bool
         Show a progress bar (never where the variable CI is set).
@@ -146,9 +155,9 @@ def score_texts(
     order = np.array(sorted(range(len(texts)), key=lambda row: (len(texts[row]), contexts[row], row)), dtype=np.int64)
     hidden = not progress or bool(os.environ.get("CI"))
     with _scoring(scorer), tqdm(total=len(texts), unit="text", desc="scoring", disable=hidden) as bar:
-        jobs = _SpanScorer(job, texts, contexts)
-        parts = run_spans(jobs, order, n_jobs=n_jobs, on_done=bar.update)
-    return _joined(parts, np.array([len(ids) for ids in texts]) - np.array(contexts, dtype=np.int64), job)
+        scorer_of_spans = _SpanScorer(job, texts, contexts, passes.takes_threads)
+        results = run_spans(scorer_of_spans, order, n_jobs=n_jobs, on_done=bar.update)
+    return _joined(results, np.array([len(ids) for ids in texts]) - np.array(contexts, dtype=np.int64), job)
 
 
 @dataclass(frozen=True)
@@ -185,8 +194,13 @@ class _SpanScorer:
     job: _Job
     texts: list[IntArray]
     contexts: list[int]
+    takes_threads: bool
 
-    def __call__(self, rows: IntArray, on_done: Callable[[int], Any] | None) -> list[_Finished]:
+    def prepare(self) -> None:
+        """Work out what is derived from the weights."""
+        self.job.passes.prepare()
+
+    def __call__(self, rows: IntArray, on_done: Callable[[int], Any]) -> list[_Finished]:
         """Score the texts of some rows."""
         finished: list[_Finished] = []
         with _scoring(self.job.passes.scorer):
@@ -194,8 +208,7 @@ class _SpanScorer:
                 for batch in self.job.passes.run(_asked(self.job, works)):
                     _deliver(self.job, batch)
                 finished += [(work.index, work.n_forwards, self._result(work)) for work in works]
-                if on_done is not None:
-                    on_done(len(works))
+                on_done(len(works))
         return finished
 
     def _planned(self, rows: IntArray) -> Iterator[list[TextWork]]:
@@ -272,9 +285,8 @@ def _key(work: TextWork, forward: Forward) -> bytes:
     return forward_key(work.token_ids, forward.hidden, work.n_context)
 
 
-def _joined(parts: Sequence[tuple[IntArray, list[_Finished]]], n_tokens: IntArray, job: _Job) -> Scores:
+def _joined(results: Sequence[_Finished], n_tokens: IntArray, job: _Job) -> Scores:
     """Put the texts' results in the caller's order."""
-    results = [result for _, span in parts for result in span]
     n_texts, n_draws, n_classes = len(n_tokens), job.draws[1], job.n_classes
     n_forwards = np.zeros(n_texts, dtype=np.int64)
     samples = np.zeros((n_texts, n_classes, n_draws))

@@ -83,6 +83,16 @@ class Passes:
         """Whether a row can be asked for the tokens of several texts."""
         return isinstance(self.scorer, Denoiser)
 
+    @property
+    def takes_threads(self) -> bool:
+        """Whether several threads may run passes at once."""
+        return isinstance(self.scorer, Denoiser) and self.device.type == "cpu" and self.scorer.network.takes_threads
+
+    def prepare(self) -> None:
+        """Work out what is derived from the weights, once and before any thread needs it."""
+        if isinstance(self.scorer, Denoiser):
+            self.scorer.prepare(getattr(torch, self.precision))
+
     def run(self, rows: Iterable[tuple[Bucket, Row, Tag]]) -> Iterator[list[tuple[Tag, FloatArray]]]:
         """Run rows that come sorted by bucket.
 
@@ -96,8 +106,7 @@ class Passes:
             if not isinstance(self.scorer, Denoiser):
                 yield list(zip(tags, self._ask(micro), strict=True))
                 continue
-            with self._context():
-                encoded = self.scorer.encode(micro.batch.to(self.device), self.classes)
+            encoded = self.scorer.encode(micro.batch.to(self.device), self.classes, getattr(torch, self.precision))
             pool.append((list(micro.rows), tags, encoded))
             if sum(positions.hidden[..., 0].numel() for _, _, positions in pool) >= POOL:
                 yield self._read(pool)

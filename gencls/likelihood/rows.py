@@ -28,7 +28,7 @@ BoolArray = NDArray[np.bool_]
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 MIN_ROWS = 2
 #: A row is padded to a multiple of a step that grows with its length: to 1/16 at most, to half of that on average.
-STEPS_PER_OCTAVE = 16
+STEPS_PER_OCTAVE = 64
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +68,7 @@ def bucket_of(n_tokens: int, frame: TokenFrame, limit: int | None) -> Bucket:
     Bucket
     """
     framed = max(n_tokens + frame.n_special, 1)
-    step = max(1, 1 << (framed.bit_length() - 1 - (STEPS_PER_OCTAVE.bit_length() - 1)))
+    step = 1 << max(0, framed.bit_length() - STEPS_PER_OCTAVE.bit_length())
     padded = -(-framed // step) * step
     length = padded if limit is None else min(padded, limit)
     return Bucket(length, framed == length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,7 +58,7 @@ class Confusion:
 class AccuracyAgainstForwards:
     """Arrays over k = 1..K draws; `low` and `high` are the worst and best window of k draws."""
 
-    forwards: IntArray
+    forwards: NDArray[Any]
     accuracy: FloatArray
     standard_error: FloatArray
     low: FloatArray
@@ -137,7 +138,7 @@ def prepare_confusion(log_proba: ArrayLike, y: ArrayLike, class_names: ArrayLike
 
 
 def accuracy_against_forwards(
-    samples: ArrayLike, y: ArrayLike, log_prior: ArrayLike, forwards_per_draw: int
+    samples: ArrayLike, y: ArrayLike, log_prior: ArrayLike, forwards: ArrayLike
 ) -> AccuracyAgainstForwards:
     """Accuracy when only k of the K draws had been made.
 
@@ -147,9 +148,11 @@ def accuracy_against_forwards(
     Parameters
     ----------
     samples : array (N, C, K), nats
+        As many draws for every text.
     y : array (N,) of int
     log_prior : array (C,), nats
-    forwards_per_draw : int
+    forwards : array (K,)
+        Forward passes per text and class that the first k draws take, for k = 1..K.
 
     Returns
     -------
@@ -164,7 +167,7 @@ def accuracy_against_forwards(
     per_window = [(w == labels).mean(axis=1) for w in windows]
     mean = np.array([a.mean() for a in per_window])
     return AccuracyAgainstForwards(
-        forwards=np.arange(1, k_all + 1) * int(forwards_per_draw),
+        forwards=np.asarray(forwards),
         accuracy=mean,
         standard_error=np.sqrt(mean * (1 - mean) / n),
         low=np.array([a.min() for a in per_window]),

@@ -1,8 +1,11 @@
 """The metrics that replay from `scores.npz` alone.
 
 Keys of `scores.npz`: samples (N, C, K) nats; y (N,); n_tokens (N,); log_proba (N, C) after temperature;
-log_proba_uncalibrated (N, C); log_odds_se (N,); log_prior (C,); forwards_per_draw; class_names (C,);
-baseline_<name> (N, C) log-probabilities of each baseline.
+log_proba_uncalibrated (N, C); log_odds_se (N,); log_prior (C,); class_names (C,); forwards (K,), the forward passes
+per text and class of the first k draws; n_forwards (N,), those that each text took; baseline_<name> (N, C)
+log-probabilities of each baseline. Where levels are weighted, also evidence (N, C, K) nats. Where the number of draws
+was adapted, n_draws (N,) and is_open (N,), undecided at the cap; then NaN fills up `samples` behind the draws of a
+text, and there are no `forwards`. Files of version 0.1 have forwards_per_draw instead.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gencls.classifier.bayes import mean_over_draws
 from gencls.reporting.metrics import classification_metrics, confidence_and_correct, mcnemar_p
 
 BASELINE_PREFIX = "baseline_"
@@ -75,7 +79,7 @@ def bits_per_token(samples: ArrayLike, y: ArrayLike, n_tokens: ArrayLike) -> NDA
     -------
     array (C, C) of float64, bits; NaN rows for classes without texts
     """
-    log_likelihood = np.asarray(samples, dtype=np.float64).mean(axis=2)
+    log_likelihood = mean_over_draws(samples)
     member = np.eye(log_likelihood.shape[1])[np.asarray(y)]  # (N, C)
     tokens = member.T @ np.asarray(n_tokens, dtype=np.float64)
     nats = -(member.T @ log_likelihood)
@@ -95,8 +99,9 @@ def evaluation_metrics(scores: Mapping[str, Any], *, generator: np.random.Genera
     -------
     dict
         "diffusion": `classification_metrics` with "uncalibrated" (the same before temperature),
-        "bits_per_token", "nats_per_token" (each text under its own class) and
-        "forwards_per_text_per_class"; and each baseline by its name, with "mcnemar_p".
+        "bits_per_token", "nats_per_token" (each text under its own class),
+        "forwards_per_text_per_class" (a mean where texts differ) and, where their number was adapted, "draws";
+        and each baseline by its name, with "mcnemar_p".
     """
     y = np.asarray(scores["y"])
     result = {"diffusion": _diffusion_metrics(scores, y, generator)}
@@ -110,12 +115,38 @@ def evaluation_metrics(scores: Mapping[str, Any], *, generator: np.random.Genera
 
 def _diffusion_metrics(scores: Mapping[str, Any], y: NDArray[Any], generator: np.random.Generator) -> dict[str, Any]:
     samples, n_tokens = np.asarray(scores["samples"], dtype=np.float64), np.asarray(scores["n_tokens"])
-    own = samples.mean(axis=2)[np.arange(y.size), y]
-    return {
+    own = mean_over_draws(samples)[np.arange(y.size), y]
+    result = {
         **classification_metrics(scores["log_proba"], y, generator=generator),
         "mcnemar_p": None,
         "uncalibrated": classification_metrics(scores["log_proba_uncalibrated"], y, generator=generator),
         "bits_per_token": bits_per_token(samples, y, n_tokens).tolist(),
         "nats_per_token": float(-own.sum() / max(n_tokens.sum(), 1)),
-        "forwards_per_text_per_class": int(samples.shape[2] * np.asarray(scores.get("forwards_per_draw", 1))),
+        "forwards_per_text_per_class": _mean_forwards(scores),
+    }
+    return result if "n_draws" not in scores else {**result, "draws": _draw_facts(scores)}
+
+
+def cumulative_forwards(scores: Mapping[str, Any]) -> NDArray[Any] | None:
+    """Forward passes per text and class of the first k draws, k = 1..K; None where texts differ in their draws."""
+    if "n_draws" in scores:
+        return None
+    if "forwards" in scores:
+        return np.asarray(scores["forwards"])
+    return np.arange(1, np.shape(scores["samples"])[2] + 1) * int(scores.get("forwards_per_draw", 1))
+
+
+def _mean_forwards(scores: Mapping[str, Any]) -> float:
+    forwards = cumulative_forwards(scores)
+    mean = float(np.mean(scores["n_forwards"]) if forwards is None else forwards[-1])
+    return int(mean) if mean.is_integer() else mean
+
+
+def _draw_facts(scores: Mapping[str, Any]) -> dict[str, float]:
+    n_draws = np.asarray(scores["n_draws"])
+    return {
+        "mean": float(n_draws.mean()),
+        "median": float(np.median(n_draws)),
+        "largest": int(n_draws.max()),
+        "share_open": float(np.mean(scores["is_open"])),
     }

@@ -13,11 +13,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gencls.reporting import curves, plots
-from gencls.reporting.evaluation import BASELINE_PREFIX, baseline_names
+from gencls.reporting.evaluation import BASELINE_PREFIX, baseline_names, cumulative_forwards
 
 Scores = Mapping[str, Any]
 Draw = Callable[[plots.Theme], Figure]
 
+#: Figures that not every evaluation has.
+OPTIONAL_FIGURES = ("accuracy_forwards",)
 MODEL_TITLES = {
     "diffusion": "diffusion",
     "naive_bayes": "naive Bayes",
@@ -51,7 +53,7 @@ def report_figures(scores: Scores, metrics: Mapping[str, Any]) -> list[FigureEnt
     scores : mapping of arrays, as in `scores.npz`
     metrics : mapping, as in `metrics.json`
     """
-    return [
+    entries = [
         _comparison(metrics),
         _reliability(scores),
         _log_odds(scores),
@@ -59,6 +61,7 @@ def report_figures(scores: Scores, metrics: Mapping[str, Any]) -> list[FigureEnt
         _forwards(scores),
         _risk_coverage(scores),
     ]
+    return [entry for entry in entries if entry is not None]
 
 
 def _comparison(metrics: Mapping[str, Any]) -> FigureEntry:
@@ -120,9 +123,19 @@ def _confusion(scores: Scores) -> FigureEntry:
     )
 
 
-def _forwards(scores: Scores) -> FigureEntry:
-    per_draw = int(scores.get("forwards_per_draw", 1))
-    curve = curves.accuracy_against_forwards(scores["samples"], scores["y"], scores["log_prior"], per_draw)
+def forwards_curve(scores: Scores) -> curves.AccuracyAgainstForwards | None:
+    """Accuracy against forwards; None where each text has its own number of draws: nothing to sweep."""
+    forwards = cumulative_forwards(scores)
+    if forwards is None:
+        return None
+    draws = scores.get("evidence", scores["samples"])  # what decides
+    return curves.accuracy_against_forwards(draws, scores["y"], scores["log_prior"], forwards)
+
+
+def _forwards(scores: Scores) -> FigureEntry | None:
+    curve = forwards_curve(scores)
+    if curve is None:
+        return None
     return FigureEntry(
         "accuracy_forwards",
         "What more forwards buy",

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from gencls.data.storage import read_json, write_atomic
 from gencls.reporting import plots, tables
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
-from gencls.reporting.figures import FigureEntry, report_figures
+from gencls.reporting.figures import OPTIONAL_FIGURES, FigureEntry, report_figures
 from gencls.reporting.summary import summary
 
 __all__ = ["build_report", "evaluation_metrics", "load_scores"]
@@ -76,6 +76,8 @@ def build_report(folder: Path | str, *, progress: bool = False) -> Path:
     run, metrics, scores, targets = _read(place)
     entries = report_figures(scores, metrics)
     figures = [_draw(entry) for entry in tqdm(entries, "figures", disable=not progress)]
+    for name in OPTIONAL_FIGURES:
+        (place / f"{name}.png").unlink(missing_ok=True)  # of an earlier evaluation
     for figure in figures:
         write_atomic(place / f"{figure.entry.name}.png", figure.light)
     content = _content(place, run, metrics, targets, [str(name) for name in scores["class_names"]])

@@ -145,7 +145,8 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
     return [
         ("training", duration(diffusion.get("train_seconds"))),
         ("scoring", MISSING if speed is None else f"{speed:.1f} texts per second"),
-        ("forwards per text and class", str(diffusion.get("forwards_per_text_per_class") or MISSING)),
+        ("forwards per text and class", _count(diffusion.get("forwards_per_text_per_class"))),
+        *_draw_facts(diffusion.get("draws")),
         ("temperature, L in tokens", law),
         ("bound, own class", f"{number(diffusion.get('nats_per_token'))} nats per token"),
         ("unigram entropy", f"{number(diffusion.get('unigram_nats_per_token'))} nats per token"),
@@ -153,11 +154,29 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
     ]
 
 
+def _draw_facts(draws: Mapping[str, float] | None) -> Facts:
+    """What an adapted number of draws came to, and why a figure is missing."""
+    if draws is None:
+        return []
+    numbers = f"{draws['mean']:.1f} on average, median {draws['median']:g}, at most {draws['largest']}"
+    return [
+        ("draws per text, adapted", numbers),
+        ("undecided at the cap", percent(draws["share_open"])),
+        ("accuracy against forwards", "left out: the draws of every text end where its decision is safe"),
+    ]
+
+
+def _count(value: float | None) -> str:
+    return MISSING if value is None else str(value) if isinstance(value, int) else f"{value:.1f}"
+
+
 def data_facts(run: Mapping[str, Any]) -> Facts:
     """Where the texts came from and what was done to them."""
     data: Mapping[str, Any] = run.get("data") or {}
     length, side = _either(data, run, "max_length"), _either(data, run, "truncation")
     kept = {"tail": "the end is kept", "head": "the beginning is kept"}.get(str(side), str(side or ""))
+    if data.get("long_texts") == "chunks":
+        kept += "; longer texts are scored whole, in chunks of that length"
     return [
         ("data set", " ".join(str(data[key]) for key in ("name", "version") if data.get(key)) or MISSING),
         ("source", str(data.get("source") or MISSING)),

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from gencls.data.errors import nearest, three_parts
+from gencls.likelihood.estimators import Estimator, EstimatorName, Order
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 Truncation = Literal["tail", "head"]
 Precision = Literal["auto", "float32", "bfloat16"]
+LevelWeightingName = Literal["bound", "uniform", "learned"]
+LongTexts = Literal["truncate", "chunks"]
+#: Options that say how texts are scored and change no trained weight.
+SCORING_OPTIONS = (
+    "n_steps",
+    "n_mc_samples",
+    "estimator",
+    "order",
+    "target_flip_rate",
+    "level_weighting",
+    "long_texts",
+)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -60,6 +73,15 @@ class TrainConfig:
         Candidates for the counts of tokens and of pairs; the validation split chooses. No pair candidates: no pairs.
     n_steps, n_mc_samples : int
         Path steps and draws of scoring.
+    estimator, order : str
+        Name and order of `gencls.likelihood.estimators.Estimator`.
+    target_flip_rate : float, optional
+        Scoring draws until at most this share of decisions would be another one with all draws; `n_mc_samples` is then
+        not used.
+    level_weighting : {"bound", "uniform", "learned"}
+        Weights of the masking levels in the evidence of a decision; see `gencls.classifier.weighting`.
+    long_texts : {"truncate", "chunks"}
+        Texts longer than `max_length` are cut, or scored whole in chunks of that length.
     seed : int
     precision : {"auto", "float32", "bfloat16"}
     checkpoint_steps : int
@@ -90,6 +112,11 @@ class TrainConfig:
     pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     n_steps: int = 2
     n_mc_samples: int = 2
+    estimator: EstimatorName = "path"
+    order: Order = "spaced"
+    target_flip_rate: float | None = None
+    level_weighting: LevelWeightingName = "bound"
+    long_texts: LongTexts = "truncate"
     seed: int = 0
     precision: Precision = "auto"
     checkpoint_steps: int = 100
@@ -113,6 +140,7 @@ class TrainConfig:
             if getattr(self, name) < 0:
                 raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
         self._check_ranges()
+        self._check_scoring()
         if self.n_folds < 2:
             raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
 
@@ -130,6 +158,32 @@ class TrainConfig:
         seed: object = self.seed  # what a caller gave may be anything
         if not isinstance(seed, Integral) or int(seed) < 0:
             raise ValueError(three_parts("a seed that is an integer >= 0", repr(self.seed), "Give 0."))
+
+    def _check_scoring(self) -> None:
+        Estimator(self.estimator, self.n_steps, self.n_mc_samples, self.order)  # has errors of its own
+        _check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
+        _check_choice("long_texts", self.long_texts, get_args(LongTexts))
+        if self.target_flip_rate is not None:
+            self._check_adaptive()
+        elif self.level_weighting != "bound" and self.estimator != "path":
+            got = f"level_weighting={self.level_weighting!r} and estimator={self.estimator!r}"
+            todo = "The levels of a draw are known for the path only: use it, or level_weighting='bound'."
+            raise ValueError(three_parts("the path where levels are weighted", got, todo))
+
+    def _check_adaptive(self) -> None:
+        rate: object = self.target_flip_rate
+        if not isinstance(rate, Real) or not 0 < float(rate) < 0.5:
+            raise ValueError(three_parts("a target_flip_rate between 0 and 0.5", repr(rate), "Give 0.01, or None."))
+        reasons = {
+            "estimator": (self.estimator in ("chain", "importance_path"), "its draws cannot be added one by one"),
+            "order": (self.order == "left_to_right", "all its draws are alike"),
+            "level_weighting": (self.level_weighting != "bound", "the rule is made for draws of the bound"),
+        }
+        for name, (is_refused, reason) in reasons.items():
+            if is_refused:
+                got = f"{name}={getattr(self, name)!r}: {reason}"
+                todo = "Use the default, or target_flip_rate=None for a fixed number of draws."
+                raise ValueError(three_parts(f"another {name} beside target_flip_rate", got, todo))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -17,7 +17,7 @@ from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
 from gencls.likelihood.precision import resolve_precision
-from gencls.training.config import TrainConfig
+from gencls.training.config import SCORING_OPTIONS, TrainConfig
 from gencls.training.examples import ScheduledExamples, TrainingTexts
 from gencls.training.loop import steps_within
 
@@ -26,7 +26,7 @@ PLAN = "plan.json"
 #: Shares of a time budget.
 ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
 #: Options that change no trained weight.
-_FREE_OPTIONS = ("checkpoint_steps", "n_steps", "n_mc_samples")
+_FREE_OPTIONS = ("checkpoint_steps", *SCORING_OPTIONS)
 
 
 def kept_plan(folder: Path, identity: str) -> dict[str, Any]:

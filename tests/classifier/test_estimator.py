@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
-from gencls.classifier.bayes import log_posterior
+from gencls.classifier.bayes import log_posterior, mean_over_draws
 from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.training.config import preset
@@ -53,7 +53,8 @@ def test_the_methods_agree(trained, held_out):
     scores = trained.score_samples_by_class(texts)
     assert scores.samples.shape == (40, 2, trained.n_mc_samples)
     log_likelihood = trained.log_likelihood(texts)
-    assert same(log_likelihood, scores.samples.mean(axis=2))
+    assert same(log_likelihood, mean_over_draws(scores.samples))
+    np.testing.assert_allclose(log_likelihood, scores.mean(), rtol=1e-14)
     assert (log_likelihood < 0).all()
     assert same(trained.predict_joint_log_proba(texts), log_likelihood + trained.log_prior_)
     log_proba = trained.predict_log_proba(texts)
@@ -267,6 +268,7 @@ def test_tags(trained):
         lambda model: model.score(["a"], ["left"]),
         lambda model: model.calibrate(["a"], ["left"]),
         lambda model: model.set_priors("uniform"),
+        lambda model: model.set_target_flip_rate(0.01),
         lambda model: model.save("nowhere"),
     ],
 )
@@ -344,6 +346,19 @@ BAD_PARAMETERS = [
     {"calibration_fraction": -0.1},
     {"backbone": "tiny-randon"},
     {"backbone_layers": 9},
+    {"estimator": "paths"},
+    {"order": "backwards"},
+    {"target_flip_rate": 0.5},
+    {"target_flip_rate": "0.01"},
+    {"level_weighting": "best"},
+    {"long_texts": "whole"},
+    {"n_jobs": 0},
+    {"n_jobs": None},
+    {"target_flip_rate": 0.01, "estimator": "chain"},
+    {"target_flip_rate": 0.01, "estimator": "importance_path"},
+    {"target_flip_rate": 0.01, "order": "left_to_right"},
+    {"target_flip_rate": 0.01, "level_weighting": "learned"},
+    {"level_weighting": "learned", "estimator": "elbo"},
 ]
 
 

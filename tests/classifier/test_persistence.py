@@ -153,9 +153,45 @@ def test_json_with_bad_parameters(broken, change):
         DiffusionClassifier.load(broken)
 
 
+@pytest.mark.parametrize("name", ["stopping_rule", "level_weighting"])
+def test_a_run_without_its_rule_or_weights_is_damaged(broken, name):
+    edit(broken, lambda data: data.pop(name))
+    with pytest.raises(ValueError, match=THREE_PARTS):
+        DiffusionClassifier.load(broken)
+
+
+SCORING = ("estimator", "order", "target_flip_rate", "level_weighting", "long_texts")
+
+
+def test_a_run_of_the_first_version_still_loads(trained, broken, held_out):
+    def older(data):
+        for name in ("stopping_rule", "level_weighting"):
+            del data[name]
+        for name in SCORING:
+            del data["params"][name]
+        data["format_version"] = 1
+
+    edit(broken, older)
+    again = DiffusionClassifier.load(broken)
+    assert again.get_params() == trained.get_params()
+    assert np.array_equal(again.predict_log_proba(held_out[0]), trained.predict_log_proba(held_out[0]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"target_flip_rate": 0.05}, {"level_weighting": "learned"}, {"level_weighting": "uniform"}], ids=str
+)
+def test_rule_and_weights_are_saved(tiny, toy, tmp_path, held_out, changes):
+    model = tiny(adapt_steps=0, class_steps=1, **changes).fit(*toy(60))
+    again = DiffusionClassifier.load(model.save(tmp_path))
+    assert again.stopping_rule_ == model.stopping_rule_
+    assert (again.stopping_rule_ is None) is ("target_flip_rate" not in changes)
+    assert again.level_weighting_.as_dict() == model.level_weighting_.as_dict()
+    assert np.array_equal(again.predict_log_proba(held_out[0]), model.predict_log_proba(held_out[0]))
+
+
 def test_newer_version(broken):
     edit(broken, lambda data: data.update(format_version=99))
-    with pytest.raises(ValueError, match=r"Expected format version 1 or older; got version 99 .*newer gencls"):
+    with pytest.raises(ValueError, match=r"Expected format version 2 or older; got version 99 .*newer gencls"):
         DiffusionClassifier.load(broken)
 
 

@@ -111,9 +111,25 @@ def test_predict_with_other_priors(toy_run, capsys):
     assert rows_of(capsys.readouterr().out)[0]["proba"] == pytest.approx({"left": 0.2, "right": 0.8})
 
 
+def test_predict_with_an_adapted_number_of_draws(toy_run, capsys):
+    capsys.readouterr()
+    texts = ["abcd dcba abcd", "eeee ffff", ""]
+    assert main(["predict", str(toy_run), *texts, "--target-flip-rate", "0.01"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    for row in rows:
+        assert row["n_draws"] >= 2  # the run knows no variance of draws
+        assert isinstance(row["is_open"], bool)
+        assert row["log_odds_se"] >= 0
+    assert rows[0]["n_draws"] <= rows[1]["n_draws"]
+    assert main(["predict", str(toy_run), texts[1], "--target-flip-rate", "0.01"]) == 0
+    assert rows_of(capsys.readouterr().out) == rows[1:2]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
+        (["a", "--target-flip-rate", "0.5"], "target_flip_rate"),
+        (["a", "--n-jobs", "0"], "n_jobs"),
         ([], "neither"),
         (["a", "--file", "f"], "both"),
         (["--file", "no-such-file"], "no-such-file"),
@@ -142,6 +158,32 @@ def test_bad_tables(tmp_path, capsys, name):
     line = fails(capsys, "train-per-class", tmp_path / "bad.csv", "--output", tmp_path / "run", *QUICK)
     assert match in line.lower()
     assert not (tmp_path / "run").exists()
+
+
+def test_scoring_options_reach_the_run(tmp_path, capsys, table, toy):
+    data = table(tmp_path / "toy.csv", toy(60))
+    words = ["--output", str(tmp_path / "run"), *QUICK, "--target-flip-rate", "0.05", "--long-texts", "chunks"]
+    assert main(["train-per-class", str(data), *words]) == 0
+    saved = json.loads((tmp_path / "run" / "classifier.json").read_text())
+    assert saved["params"]["long_texts"] == "chunks"
+    assert saved["stopping_rule"]["target_flip_rate"] == 0.05
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "run"), "abcd " * 100]) == 0
+    row = rows_of(capsys.readouterr().out)[0]
+    assert row["n_tokens"] == 400
+    assert row["n_draws"] >= 1
+    assert "target_flip_rate" in fails(capsys, "train-per-class", data, *QUICK, "--target-flip-rate", "2")
+
+
+def test_a_run_folder_of_the_first_version_is_known_again(toy_run, capsys, train_flags, tmp_path):
+    older = shutil.copytree(toy_run, tmp_path / "run")
+    record = json.loads((older / "run.json").read_text())
+    for name in ("estimator", "order", "target_flip_rate", "level_weighting", "long_texts"):
+        del record["config"][name]
+    (older / "run.json").write_text(json.dumps(record))
+    words = ["train-per-class", str(toy_run.parent / "toy.csv"), "--output", str(older), *train_flags]
+    assert main(words) == 0
+    assert "trained already" in capsys.readouterr().err
 
 
 def test_bad_names_and_options(tmp_path, capsys, table, toy):

@@ -69,10 +69,12 @@ def test_metrics_have_the_promised_keys(report):
 
 def test_forwards_are_counted(report):
     scores, metrics = load_scores(report / "scores.npz"), read(report, "metrics.json")["diffusion"]
-    draws = scores["samples"].shape[2]
-    assert metrics["forwards_per_text_per_class"] == draws * int(scores["forwards_per_draw"])
     config = read(report, "run.json")["config"]
-    assert metrics["forwards_per_text_per_class"] == config["n_steps"] * config["n_mc_samples"]
+    n_steps, n_draws = config["n_steps"], config["n_mc_samples"]
+    assert scores["samples"].shape[2] == n_draws
+    # the first pass of a path hides everything: it is the same for all draws
+    assert scores["forwards"].tolist() == [1 + k * (n_steps - 1) for k in range(1, n_draws + 1)]
+    assert set(scores["n_forwards"].tolist()) == {metrics["forwards_per_text_per_class"]} == {scores["forwards"][-1]}
 
 
 def test_the_bound_is_beside_the_unigram(report):
@@ -140,6 +142,47 @@ def test_report_is_self_contained(report):
     for outside in ('src="http', "src='http", "<link", "@import", 'src="/'):
         assert outside not in page
     assert "naive" in (report / "report.md").read_text(encoding="utf-8").lower()
+
+
+@pytest.fixture(scope="module")
+def adaptive(toy_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports") / "adaptive"
+    words = ["--target-flip-rate", "0.05", "--baselines", "none"]
+    assert main(["evaluate", str(toy_run), "--output", str(folder), *words]) == 0
+    return folder
+
+
+def test_adapted_draws_are_evaluated(adaptive, report):
+    scores, metrics, run = (
+        load_scores(adaptive / "scores.npz"),
+        read(adaptive, "metrics.json"),
+        read(adaptive, "run.json"),
+    )
+    n_drawn = (~np.isnan(scores["samples"])).sum(axis=2)
+    assert (n_drawn == scores["n_draws"][:, None]).all()
+    assert scores["is_open"].shape == scores["y"].shape
+    assert "forwards" not in scores
+    row = metrics["diffusion"]
+    assert row["forwards_per_text_per_class"] == pytest.approx(scores["n_forwards"].mean())
+    assert row["draws"]["mean"] == pytest.approx(scores["n_draws"].mean())
+    assert run["scoring"]["stopping_rule"]["target_flip_rate"] == 0.05
+    assert read(report, "run.json")["scoring"]["stopping_rule"] is None
+    assert not (adaptive / "accuracy_forwards.png").exists()
+    assert np.isfinite(scores["log_odds_se"]).all()
+    replayed = plain(evaluation_metrics(scores, generator=np.random.default_rng(0)))
+    assert replayed["diffusion"]["draws"] == row["draws"]
+    # the draws that both have are the same
+    first = load_scores(report / "scores.npz")["samples"][..., :1]
+    np.testing.assert_array_equal(scores["samples"][..., :1], first)
+
+
+def test_bad_scoring_options_are_said_before_any_work(toy_run, tmp_path):
+    from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+
+    for options in (EvaluationOptions(target_flip_rate=0.7), EvaluationOptions(n_jobs=0)):
+        with pytest.raises(ValueError, match=r"Expected .*; got .*\. \w"):
+            evaluate_run(toy_run, tmp_path / "report", options)
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.fixture(scope="module")

@@ -65,8 +65,8 @@ def test_accuracy_against_forwards_hand_example():
     # Text one is right in every draw; text two only in the first of three, and the mean of all is wrong.
     samples = np.zeros((2, 2, 3))
     samples[0, 0], samples[1, 0] = 1.0, [2.0, -3.0, -3.0]
-    curve = curves.accuracy_against_forwards(samples, [0, 0], np.log([0.5, 0.5]), 4)
-    np.testing.assert_array_equal(curve.forwards, [4, 8, 12])
+    curve = curves.accuracy_against_forwards(samples, [0, 0], np.log([0.5, 0.5]), [4, 7, 10])
+    np.testing.assert_array_equal(curve.forwards, [4, 7, 10])
     np.testing.assert_allclose(curve.accuracy, [(1 + 0.5 + 0.5) / 3, 0.5, 0.5])
     np.testing.assert_allclose(curve.agreement, [(0.5 + 1 + 1) / 3, 1, 1])
     np.testing.assert_allclose([curve.low[0], curve.high[0]], [0.5, 1.0])
@@ -76,8 +76,8 @@ def test_accuracy_against_forwards_hand_example():
 def test_order_of_the_draws_does_not_move_the_ends():
     rng = np.random.default_rng(3)
     samples, y = rng.normal(size=(60, 2, 5)), rng.integers(2, size=60)
-    one = curves.accuracy_against_forwards(samples, y, np.zeros(2), 1)
-    two = curves.accuracy_against_forwards(samples[:, :, ::-1], y, np.zeros(2), 1)
+    one = curves.accuracy_against_forwards(samples, y, np.zeros(2), range(1, 6))
+    two = curves.accuracy_against_forwards(samples[:, :, ::-1], y, np.zeros(2), range(1, 6))
     np.testing.assert_allclose(one.accuracy[[0, -1]], two.accuracy[[0, -1]])
 
 

@@ -11,7 +11,8 @@ from scipy.special import log_softmax
 
 from gencls.data.storage import write_json
 from gencls.reporting import curves, plots, tables
-from gencls.reporting.evaluation import bits_per_token, evaluation_metrics, load_scores
+from gencls.reporting.evaluation import bits_per_token, cumulative_forwards, evaluation_metrics, load_scores
+from gencls.reporting.figures import forwards_curve
 from gencls.reporting.records import run_record, target_row, write_targets
 from gencls.reporting.report import build_report
 from gencls.reporting.summary import summary
@@ -32,7 +33,8 @@ def make_scores(n=120, c=2, k=3, names=("negative", "positive")):
         "log_proba_uncalibrated": log_softmax(raw, axis=1),
         "log_odds_se": np.ones(n),
         "log_prior": np.full(c, -np.log(c)),
-        "forwards_per_draw": np.array(2),
+        "forwards": np.arange(1, k + 1) + 1,
+        "n_forwards": np.full(n, k + 1),
         "class_names": np.array(names),
         "baseline_naive_bayes": log_softmax(raw / 5 + rng.normal(size=(n, c)), axis=1),
     }
@@ -152,10 +154,54 @@ def test_metrics_replay_from_the_file(report):
     again = evaluation_metrics(load_scores(path.parent / "scores.npz"), generator=np.random.default_rng(0))
     assert json.loads(json.dumps(again)) == json.loads(json.dumps(metrics))
     assert set(metrics) == {"diffusion", "naive_bayes"}
-    assert metrics["diffusion"]["forwards_per_text_per_class"] == 6
+    assert metrics["diffusion"]["forwards_per_text_per_class"] == 4
     assert metrics["diffusion"]["uncalibrated"]["accuracy"] == metrics["diffusion"]["accuracy"]
     assert metrics["diffusion"]["uncalibrated"]["nll"] > metrics["diffusion"]["nll"]
     assert 0 <= metrics["naive_bayes"]["mcnemar_p"] <= 1
+
+
+def with_adapted_draws(scores):
+    """The same scores, of every other text only the first draw."""
+    samples = scores["samples"].copy()
+    samples[::2, :, 1:] = np.nan
+    n_draws = np.where(np.arange(len(samples)) % 2, 3, 1)
+    rest = {name: value for name, value in scores.items() if name != "forwards"}
+    return rest | {"samples": samples, "n_draws": n_draws, "is_open": n_draws == 3, "n_forwards": n_draws + 1}
+
+
+def test_adapted_draws_have_no_curve_and_a_note(tmp_path):
+    (tmp_path / "accuracy_forwards.png").write_bytes(b"of an earlier evaluation")
+    scores = with_adapted_draws(make_scores())
+    row = write_run(tmp_path, scores, targets=False)["diffusion"]
+    assert row["forwards_per_text_per_class"] == 3
+    assert row["draws"] == {"mean": 2.0, "median": 2.0, "largest": 3, "share_open": 0.5}
+    first = scores["samples"][::2, :, 0]
+    means = np.where(np.arange(120)[:, None] % 2, scores["samples"].mean(axis=2), scores["samples"][:, :, 0])
+    np.testing.assert_array_equal(means[::2], first)
+    own = means[np.arange(120), scores["y"]]
+    assert row["nats_per_token"] == pytest.approx(-own.sum() / (120 * 50))
+    page = build_report(tmp_path).read_text(encoding="utf-8")
+    assert page.count("How to read it:") == len(FIGURES) - 1
+    assert not (tmp_path / "accuracy_forwards.png").exists()
+    assert "2.0 on average, median 2, at most 3" in page
+    assert "left out" in page
+
+
+def test_scores_of_the_first_version_replay(tmp_path):
+    scores = make_scores()
+    older = {name: value for name, value in scores.items() if name not in ("forwards", "n_forwards")}
+    older["forwards_per_draw"] = np.array(2)
+    assert cumulative_forwards(older).tolist() == [2, 4, 6]
+    assert write_run(tmp_path, older)["diffusion"]["forwards_per_text_per_class"] == 6
+    assert build_report(tmp_path).is_file()
+
+
+def test_the_curve_follows_what_decides():
+    scores = make_scores()
+    curve, flipped = (forwards_curve({**scores, **more}) for more in ({}, {"evidence": -scores["samples"]}))
+    np.testing.assert_array_equal(curve.forwards, [2, 3, 4])
+    np.testing.assert_allclose(curve.accuracy + flipped.accuracy, 1)
+    assert forwards_curve(with_adapted_draws(scores)) is None
 
 
 def test_bits_per_token_hand_example():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gencls.training.config import PRESETS, TrainConfig, preset
+from gencls.training.config import PRESETS, SCORING_OPTIONS, TrainConfig, preset
 
 BAD = [
     *({name: 0} for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "rank")),
@@ -22,6 +22,16 @@ BAD = [
     {"smoothing": (1.0, 0.0)},
     {"pair_smoothing": (-1.0,)},
     {"seed": None},
+    {"estimator": "paths"},
+    {"order": "right_to_left"},
+    *({"target_flip_rate": rate} for rate in (0.0, 0.5, -0.01, "0.01", float("nan"))),
+    {"level_weighting": "none"},
+    {"long_texts": "cut"},
+    {"estimator": "chain", "target_flip_rate": 0.01},
+    {"estimator": "importance_path", "target_flip_rate": 0.01},
+    {"order": "left_to_right", "target_flip_rate": 0.01},
+    {"level_weighting": "learned", "target_flip_rate": 0.01},
+    {"level_weighting": "uniform", "estimator": "elbo"},
 ]
 
 
@@ -30,6 +40,27 @@ def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=r"^Expected .*; got .*\. \w") as error:
         TrainConfig(**options)
     assert next(iter(options)) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"estimator": "chain", "order": "left_to_right"},
+        {"estimator": "elbo", "target_flip_rate": 0.01},
+        {"order": "uniform", "level_weighting": "learned", "long_texts": "chunks"},
+        {"target_flip_rate": 0.49, "long_texts": "chunks"},
+    ],
+    ids=str,
+)
+def test_pairs_that_go_together(options):
+    assert TrainConfig.from_dict(json.loads(json.dumps(TrainConfig(**options).as_dict()))) == TrainConfig(**options)
+
+
+def test_scoring_options_change_no_training():
+    """What a folder holds of a training is resumed under other scoring options."""
+    from gencls.training.plan import _FREE_OPTIONS
+
+    assert set(SCORING_OPTIONS) <= {*_FREE_OPTIONS} <= TrainConfig().as_dict().keys()
 
 
 def test_no_steps_and_no_pairs_are_fine():

@@ -1,0 +1,309 @@
+"""Page and targets of `benchmarks.throughput`: what it measured, written; no measuring here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.throughput_figures import plot_classes, plot_fractions, plot_profiles
+from gencls.data.storage import write_atomic, write_json
+from gencls.reporting.plots import to_png
+from gencls.reporting.records import target_row, write_targets
+
+SCORING_TARGET, TRAINING_TARGET, MEMORY_TARGET = 0.60, 0.45, 2.0
+#: A time of at most this part of the plain engine's pays for an option.
+WORTHWHILE = 0.9
+#: Share of positions that may be computed for nothing.
+MOST_PADDING = 0.05
+PAGE = """\
+# Throughput
+
+{device}, {cores} cores, {threads} threads of PyTorch {torch}; run `{run}`; {minutes:.1f} minutes.
+Made by `{command}`.
+
+{targets}
+
+![fractions of the matrix product's rate](fractions.png)
+
+## The machine's matrix product
+
+Best: {best}. The fractions below are of this product's rate in the same minutes: every measurement stands between two
+of it, the ratio is taken within the pair, and the median over pairs is given (lowest and highest in brackets).
+
+{machine}
+
+## Scoring
+
+Useful multiply-adds only, two operations each: no padding, no copies that fill up a batch, the vocabulary only at
+scored positions and once for all classes that share hidden states, a shared pass once. Path of two steps, two draws,
+every class.
+
+{scoring}
+
+## Training
+
+Steps of the library's own loop with the run's options, the first three of each stage left out; forward and backward,
+no product for a gradient that frozen weights do not need. Both stages together, in the run's proportion
+({planned}): {training_fraction}.
+
+{training}
+
+## Before and after
+
+{n_plain} texts the plain way, `Denoiser.forward` for every text, class and step in padded batches of 32, and by
+the engine, both in {precision}: {before_rate} and {after_rate} passes (text, class, draw, step) a second, **{speedup:.1f}
+times** as many. The largest difference of a log-odds is {difference:.3f} nats; {changed} of {n_plain} decisions differ.
+
+![time by operation](profile.png)
+
+Profiles are of one thread. Before, {before_ms:,.0f} ms:
+
+{before}
+
+After, {after_ms:,.0f} ms:
+
+{after}
+
+## Padding
+
+Positions that the encoder computes for nothing (padding, and copies that fill up the last batch of a bucket), over the
+run's training texts. At most {most_padding:.0%} is wanted: {padding_verdict}
+
+{padding}
+
+## Memory
+
+Peak resident memory above that of the loaded model, in a process of its own{layers}.
+
+{memory}
+
+## Classes
+
+{n_class_texts} texts of 128 tokens, untrained class parts, real tables of counts. Sub-linear is a ratio below the
+classes' own.
+
+{classes}
+
+![time against classes](classes.png)
+
+## Precision and options
+
+The largest difference to float32, of a draw (a sum over a text) and of a log-odds, in nats. Time is a multiple of the
+engine's in the precision that it chooses, median of pairs. Every new shape of a batch is compiled anew; the start is of
+one. {option_verdict}
+
+{options}
+
+## Worker processes
+
+{n_jobs} processes, {n_job_texts} texts: scores {identical}, time {job_ratio:.2f} of one process's.
+
+## How to read it
+
+A fraction near one would be a program that does nothing but large matrix products. What keeps scoring below: exp over
+the vocabulary, the attention's softmax, and Python. What would disappoint: a fraction that falls with the length of the
+texts, memory that grows with their number, or a ratio of classes near their number where the classes share the
+network.
+"""
+
+
+def write_report(results: Mapping[str, Any], record: Mapping[str, Any], output: Path) -> Path:
+    """Write results.json, targets.json, run.json, the figures and the page; returns the page's path."""
+    targets = target_rows(results, str(record["command"]))
+    write_json(output / "results.json", results)
+    write_json(output / "run.json", record)
+    write_targets(output / "targets.json", targets)
+    write_atomic(output / "fractions.png", to_png(plot_fractions(results, SCORING_TARGET, TRAINING_TARGET)))
+    write_atomic(output / "classes.png", to_png(plot_classes(results["classes"])))
+    write_atomic(output / "profile.png", to_png(plot_profiles(results["before"])))
+    return write_atomic(output / "report.md", markdown(results, record, targets))
+
+
+def target_rows(results: Mapping[str, Any], command: str) -> list[dict[str, Any]]:
+    """Return the rows of `targets.json`; scoring is that of 128-token texts."""
+    values = [
+        ("scoring_fraction_of_matmul_rate", results["scoring"][0]["fraction"], SCORING_TARGET, ">="),
+        ("training_fraction_of_matmul_rate", results["training"]["fraction"], TRAINING_TARGET, ">="),
+        ("scoring_extra_gib", results["memory"]["texts"]["extra_gib"], MEMORY_TARGET, "<="),
+    ]
+    return [target_row(name, value, target, direction, command) for name, value, target, direction in values]
+
+
+def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> str:
+    """Write the page."""
+    machine, training, before = results["machine"], results["training"], results["before"]
+    workers, planned = results["workers"], training["planned_steps"]
+    layers = results["memory"]["layers"]
+    return PAGE.format(
+        device=record["device"],
+        cores=record["n_cores"],
+        threads=machine["threads"],
+        torch=record["versions"]["torch"],
+        run=record["run"],
+        minutes=record["wall_seconds"] / 60,
+        command=record["command"],
+        targets=_targets_table(targets),
+        best=f"{machine['best']['dtype']}, {machine['best']['size']}",
+        machine=_machine_table(machine),
+        scoring=_scoring_table(results["scoring"]),
+        training=_training_table(training["stages"]),
+        training_fraction=_percent(training["fraction"]),
+        planned=" and ".join(f"{steps} steps of {name}" for name, steps in planned.items()),
+        n_plain=before["n_texts"],
+        precision=before["precision"],
+        before_rate=f"{before['before']['passes_per_second']:.0f}",
+        after_rate=f"{before['after']['passes_per_second']:.0f}",
+        speedup=before["speedup"],
+        difference=before["largest_log_odds_difference"],
+        changed=before["decisions_changed"],
+        before_ms=_total_ms(before["before"]["profile"]),
+        after_ms=_total_ms(before["after"]["profile"]),
+        before=_profile_table(before["before"]["profile"]),
+        after=_profile_table(before["after"]["profile"]),
+        most_padding=MOST_PADDING,
+        padding_verdict=_padding_verdict(results["padding"]),
+        padding=_padding_table(results["padding"]),
+        layers="" if layers is None else f"; of the encoder {layers} layer(s), to save time",
+        memory=_memory_table(results["memory"]),
+        n_class_texts=record["config"]["n_class_texts"],
+        classes=_classes_table(results["classes"]),
+        option_verdict=option_verdict(results["options"]),
+        options=_options_table(results["options"]),
+        n_jobs=workers["n_jobs"],
+        n_job_texts=workers["n_texts"],
+        identical="are the same to the last bit" if workers["is_identical"] else "DIFFER",
+        job_ratio=workers["ratio"],
+    )
+
+
+def option_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say of each option whether it pays, from its time and its differences."""
+    sentences = []
+    for row in rows:
+        if row["option"] == "engine":
+            continue
+        if "error" in row:
+            sentences.append(f"{row['option']} does not run here.")
+        elif row["ratio"] <= WORTHWHILE:
+            sentences.append(f"{row['option']} pays: {row['ratio']:.2f} of the time.")
+        else:
+            sentences.append(f"{row['option']} does not pay: {row['ratio']:.2f} of the time.")
+    return " ".join(sentences)
+
+
+def _table(header: str, rows: Sequence[Sequence[str]]) -> str:
+    names = header.split(" | ")
+    rule = "|---|" + "--:|" * (len(names) - 1)
+    return "\n".join([f"| {header} |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [row["name"], f"{row['value']:.3g}", f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
+        for row in targets
+    ]
+    return _table("target | measured | wanted | met", rows)
+
+
+def _machine_table(machine: Mapping[str, Any]) -> str:
+    rates = machine["matmul_gflops_per_second"]
+    sizes = next(iter(rates.values()))
+    rows = [[size, *(f"{rates[dtype][size]:,.0f}" for dtype in rates)] for size in sizes]
+    return _table(" | ".join(["rows x inner x columns", *(f"{dtype}, GFLOP/s" for dtype in rates)]), rows)
+
+
+def _rate_cells(row: Mapping[str, Any]) -> list[str]:
+    spread = f"({100 * row['fraction_low']:.1f} to {100 * row['fraction_high']:.1f}; {row['n_pairs']})"
+    rates = [f"{row['gflops_per_second']:,.0f}", f"{row['matmul_gflops_per_second']:,.0f}"]
+    return [*rates, f"**{_percent(row['fraction'])}** {spread}"]
+
+
+def _scoring_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [
+            row["texts"],
+            str(row["n_texts"]),
+            f"{row['mean_tokens']:.0f}",
+            f"{row['texts_per_second']:.1f}",
+            *_rate_cells(row),
+        ]
+        for row in rows
+    ]
+    return _table("texts | number | mean tokens | texts/s | useful GFLOP/s | matrix product | fraction", cells)
+
+
+def _training_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [[name, f"{row['seconds']:.3f}", *_rate_cells(row)] for name, row in stages.items()]
+    return _table("stage | seconds a step | useful GFLOP/s | matrix product | fraction", cells)
+
+
+def _total_ms(profile: Sequence[Mapping[str, Any]]) -> float:
+    return float(sum(row["milliseconds"] for row in profile))
+
+
+def _profile_table(profile: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [f"`{row['operation']}`", f"{row['milliseconds']:.1f}", _percent(row["share"]), str(row["calls"])]
+        for row in profile
+    ]
+    return _table("operation | own ms | share | calls", cells)
+
+
+def _padding_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "it is so." if all(row["waste"] <= MOST_PADDING for row in rows) else "it is more."
+
+
+def _padding_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [str(row["max_length"]), str(row["n_texts"]), f"{row['mean_tokens']:.0f}", _percent(row["waste"])]
+        for row in rows
+    ]
+    return _table("at most | texts | mean tokens | computed for nothing", cells)
+
+
+def _memory_table(memory: Mapping[str, Any]) -> str:
+    texts, long = memory["texts"], memory["long_text"]
+    titles = (f"{texts['n_texts']:,} texts", f"one text of {long['n_characters']:,} characters, in chunks")
+    cells = [
+        [
+            title,
+            f"{row['n_tokens']:,}",
+            f"{row['model_gib']:.2f}",
+            f"**{row['extra_gib']:.2f}**",
+            f"{row['seconds']:.0f}",
+        ]
+        for title, row in zip(titles, (texts, long), strict=True)
+    ]
+    return _table("what | tokens | model, GiB | above it, GiB | seconds", cells)
+
+
+def _classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [row["mode"], str(row["n_classes"]), f"{1000 * row['seconds_per_text']:.1f}", f"{row['ratio']:.2f}"]
+        + [f"{row['classes_ratio']:g}"]
+        for row in rows
+    ]
+    return _table("mode | classes | ms a text | time, ratio | classes, ratio", cells)
+
+
+def _options_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [[row["option"], row["precision"], *_option_cells(row)] for row in rows]
+    return _table("option | precision | ms a text | start, s | time | draw, nats | log-odds, nats | decisions", cells)
+
+
+def _option_cells(row: Mapping[str, Any]) -> list[str]:
+    if "error" in row:
+        return [str(row["error"]).replace("|", "/"), "", "", "", "", ""]
+    return [
+        f"{1000 * row['seconds_per_text']:.1f}",
+        f"{row['start_seconds']:.0f}",
+        f"{row['ratio']:.2f}",
+        f"{row['largest_sum_difference']:.3f}",
+        f"{row['largest_log_odds_difference']:.3f}",
+        str(row["decisions_changed"]),
+    ]

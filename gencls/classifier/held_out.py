@@ -1,0 +1,132 @@
+"""What is fitted on the scores of held-out texts: stopping rule, weights of the levels, temperature."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from gencls.classifier.bayes import mean_over_draws
+from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.inputs import check_part
+from gencls.classifier.scoring import ScoringMixin
+from gencls.classifier.weighting import LevelWeighting
+from gencls.data.errors import three_parts
+from gencls.likelihood.adaptive import StoppingRule, fit_stopping_rule
+from gencls.likelihood.engine import Scores
+from gencls.likelihood.store import ScoreStore
+from gencls.training.config import TrainConfig
+
+Self = TypeVar("Self", bound="HeldOutMixin")
+#: Fewest draws of the held-out texts that the stopping rule is fitted to.
+RULE_DRAWS = 4
+
+
+class HeldOutMixin(ScoringMixin):
+    """Calibration of a trained classifier."""
+
+    target_flip_rate: float | None
+    level_weighting: str
+
+    def train_config(self) -> TrainConfig:
+        """Return the checked parameters."""
+        raise NotImplementedError
+
+    def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
+        """Return the class index of each label; ValueError on a label that `fit` did not see."""
+        values = np.asarray(y)
+        unknown = sorted({str(value) for value in values[~np.isin(values, self.classes_)]})
+        if unknown:
+            raise ValueError(
+                three_parts(f"labels out of {list(map(str, self.classes_))}", str(unknown[:5]), "Fit on all classes.")
+            )
+        return np.asarray(np.searchsorted(self.classes_, values), dtype=np.int64)
+
+    def calibrate(self: Self, X: Sequence[str], y: ArrayLike) -> Self:
+        """Fit all that rests on held-out scores: stopping rule, level weights, temperature T(L) = a L^b.
+
+        Parameters
+        ----------
+        X : sequence of N str
+        y : array-like of shape (N,)
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Labels that `fit` did not see, texts of one class, or a bad parameter.
+        """
+        check_is_fitted(self)
+        self.train_config()  # a parameter may have been set since
+        texts, labels = check_part("calibration", X, self.encode_labels(y))
+        if len(np.unique(labels)) < 2:
+            raise ValueError(three_parts("texts of at least two classes", "one class", "Add texts of the others."))
+        return self._calibrate(self.scoring_ids(texts), labels)
+
+    def _set_uncalibrated(self) -> None:
+        """What holds without held-out texts; the temperature last, because it says that this is fitted."""
+        rate = self.target_flip_rate
+        self.stopping_rule_ = None if rate is None else StoppingRule(rate)
+        self.level_weighting_ = LevelWeighting("bound" if self.level_weighting == "learned" else self.level_weighting)
+        self.temperature_ = LengthTemperature()
+
+    def _calibrate(self: Self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> Self:
+        self._set_uncalibrated()
+        if self.target_flip_rate is not None:
+            return self._fit_rule(token_ids, labels, self.target_flip_rate)
+        scores = self.score_ids(token_ids, by_step=self.level_weighting != "bound")
+        if self.level_weighting == "learned":
+            self.level_weighting_ = LevelWeighting.fit(scores.steps, labels, scores.n_tokens, self.log_prior_)
+        return self._fit_temperature(scores, labels)
+
+    def _fit_rule(self: Self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64], rate: float) -> Self:
+        """The rule on scores of some draws; then the temperature on the scores that the rule gives."""
+        estimator = replace(self.scoring_estimator(), n_mc_samples=max(RULE_DRAWS, self.n_mc_samples))
+        with tempfile.TemporaryDirectory() as folder:
+            store = ScoreStore(folder, fingerprint="calibration")  # no forward is made twice
+            scores = self.score_ids(token_ids, estimator=estimator, store=store)
+            self._fit_temperature(scores, labels)  # decides, where classes are not equally likely
+            log_prior = self._untempered_prior(scores.n_tokens)
+            self.stopping_rule_ = fit_stopping_rule(scores.samples, scores.n_tokens, log_prior, rate)
+            return self._fit_temperature(self.score_ids(token_ids, store=store), labels)
+
+    def _fit_temperature(self: Self, scores: Scores, labels: NDArray[np.int64]) -> Self:
+        evidence = mean_over_draws(self.evidence_of(scores))
+        self.temperature_ = fit_temperature(evidence, labels, scores.n_tokens, self.log_prior_)
+        return self
+
+    def set_target_flip_rate(self: Self, rate: float | None) -> Self:
+        """Score with an adaptive number of draws from now on, or with a fixed one (None); nothing is fitted.
+
+        What `calibrate` learned of the variance between draws is kept. Without it, every text takes at least two draws;
+        the temperature stays that of the draws it was fitted to.
+
+        Parameters
+        ----------
+        rate : float or None
+            Share of decisions that may be others than with all draws.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If it is no rate, or the other parameters need a fixed number of draws.
+        """
+        check_is_fitted(self)
+        replace(self.train_config(), target_flip_rate=rate)
+        known = self.stopping_rule_ or StoppingRule()
+        if known.target_flip_rate != rate:
+            known = StoppingRule(0.01 if rate is None else rate, known.variance_prior)
+        self.stopping_rule_ = None if rate is None else known
+        return self
