@@ -175,9 +175,7 @@ def noise_part(material: Material, config: Config) -> dict[str, Any]:
     seeds = seeds_of(config.seed, config.n_repeats, material.scorer.n_classes)
     options = {"seeds": seeds, **material.options}
     prior, few = material.log_prior, material.token_ids[: config.n_noise_texts]
-    rows = compare(
-        material.scorer, few, material.labels[: len(few)], prior, forwards=config.forwards, **options
-    )
+    rows = compare(material.scorer, few, material.labels[: len(few)], prior, forwards=config.forwards, **options)
     short = [ids[-config.short_tokens :] for ids in material.token_ids[: config.n_short_texts]]
     short_rows = short_texts(material.scorer, short, material.labels[: len(short)], prior, **options)
     facts = {"n_seeds": len(seeds), "n_noise_texts": len(few), "n_short_texts": len(short)}

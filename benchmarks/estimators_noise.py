@@ -133,7 +133,9 @@ def short_texts(
 def _short_cases(
     scorer: TokenScorer, token_ids: Sequence[IntArray], options: dict[str, Any]
 ) -> Iterator[tuple[str, ScoreWith]]:
-    paths = [(f"path, {steps} steps" if steps > 1 else "path, 1 step", Estimator("path", steps, 1)) for steps in SHORT_STEPS]
+    paths = [
+        (f"path, {steps} steps" if steps > 1 else "path, 1 step", Estimator("path", steps, 1)) for steps in SHORT_STEPS
+    ]
     orders: tuple[Order, ...] = (*ORDERS, "left_to_right")
     chains = [(f"chain, {order.replace('_', ' ')}", Estimator("chain", 1, 1, order)) for order in orders]
     for title, estimator in [*paths, *chains]:

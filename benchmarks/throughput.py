@@ -65,6 +65,8 @@ class Config:
         Layers that are kept for the measurement of memory, all by default.
     n_characters : int
         Of the long text.
+    with_compile : bool
+        Whether torch.compile is among the options: half a minute.
     seed : int
         Of the choice of texts.
     """
@@ -81,6 +83,7 @@ class Config:
     n_memory_texts: int = 10_000
     memory_layers: int | None = 1
     n_characters: int = 1_000_000
+    with_compile: bool = True
     seed: int = 0
 
     def limited(self, limit: int | None) -> Config:
@@ -138,7 +141,9 @@ def measure(material: Material, config: Config) -> dict[str, Any]:
             n_classes=config.n_classes,
             rank=material.classifier.train_config().rank,
         ),
-        "options": lambda: precision_and_options(denoiser, short[: config.n_option_texts], ESTIMATOR),
+        "options": lambda: precision_and_options(
+            denoiser, short[: config.n_option_texts], ESTIMATOR, with_compile=config.with_compile
+        ),
         "workers": lambda: worker_processes(denoiser, material.sample(config.n_job_texts, seed=1), ESTIMATOR),
         "memory": lambda: _memory(material, config),
     }

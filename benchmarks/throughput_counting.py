@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,9 +108,9 @@ class Rows:
 
 def shape_of(denoiser: Denoiser, class_id: int = 0) -> NetworkShape:
     """Read the shape of the network of a class, and what of it is trained, from its modules."""
-    network = denoiser.network
-    own = isinstance(network, Independent) and class_id < denoiser.n_classes
-    encoder = network.encoders[class_id] if own else network.encoder  # type: ignore[index,union-attr]
+    network, encoder = denoiser.network, denoiser.network.encoder
+    if isinstance(network, Independent) and class_id < denoiser.n_classes:
+        encoder = network.encoders[class_id]
     blocks = encoder_blocks(encoder, f"class_{class_id}", trains_prompt=_is_trained(network, "tokens"))
     trains_encoder = any(block.backward for block in blocks)
     vocab_size, width = denoiser.projection.shape
@@ -134,8 +134,8 @@ def shape_of(denoiser: Denoiser, class_id: int = 0) -> NetworkShape:
 def encoder_blocks(encoder: nn.Module, adapter: str = "", *, trains_prompt: bool = False) -> list[Block]:
     """Cut an encoder in its layers.
 
-    An input needs a gradient if an earlier layer, or an embedding, is trained; within the first trained layer that is
-    not followed up, which counts too little rather than too much.
+    An input needs a gradient if an embedding or an earlier layer is trained; what needs one within the first trained
+    layer is not counted: too little rather than too much.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def encoder_blocks(encoder: nn.Module, adapter: str = "", *, trains_prompt: bool
     inside = {id(value) for value in layers.parameters()}
     outside = [value for value in encoder.parameters() if id(value) not in inside]
     trains_inputs = trains_prompt or any(value.requires_grad for value in outside)
-    width = encoder.config.hidden_size  # type: ignore[union-attr]
+    width = int(cast(Any, encoder).config.hidden_size)
     blocks = []
     for layer in layers:
         is_trained = any(value.requires_grad for value in layer.parameters())
@@ -201,7 +201,8 @@ def useful_rows(token_ids: Sequence[NDArray[np.integer]], estimator: Estimator, 
     ordered = sorted((ids for ids in token_ids if len(ids)), key=len)
     plans = [estimator.plan(ids, seed=seed) for ids in ordered]
     works = [TextWork.start(0, np.asarray(i), 0, p, 1) for i, p in zip(ordered, plans, strict=True)]
-    lengths, n_scored = [], []
+    lengths: list[int] = []
+    n_scored: list[int] = []
     for group in planned_groups([work.n_forwards for work in works]):
         for same in _runs_of_one_length(works[group]):
             blanks = [forward for work in same for forward in work.forwards if forward.is_blank]

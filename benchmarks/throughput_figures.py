@@ -20,7 +20,7 @@ def plot_fractions(results: Mapping[str, Any], scoring_target: float, training_t
     """Draw the fractions of the matrix product's rate, with their extremes over pairs and the targets."""
     bars = [(f"scoring: {row['texts']}", row, scoring_target) for row in results["scoring"]]
     bars += [(STAGES[name], row, training_target) for name, row in results["training"]["stages"].items()]
-    figure, ax = _figure(7.0, 2.6)
+    figure, (ax,) = _figure(7.0, 2.6)
     for place, (_, row, target) in enumerate(bars):
         colour = LIGHT.palette[0] if target == scoring_target else LIGHT.palette[1]
         ax.barh(place, row["fraction"], color=colour, alpha=0.8)
@@ -34,7 +34,7 @@ def plot_fractions(results: Mapping[str, Any], scoring_target: float, training_t
 
 def plot_classes(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the time for a text against the number of classes; dashed is proportional."""
-    figure, ax = _figure(5.6, 3.4)
+    figure, (ax,) = _figure(5.6, 3.4)
     for colour, (mode, marker) in zip(LIGHT.palette, MARKERS.items(), strict=False):
         line = [row for row in rows if row["mode"] == mode]
         if line:
@@ -64,11 +64,11 @@ def plot_profiles(before: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float, n_axes: int = 1) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, n_axes: int = 1) -> tuple[Figure, list[Axes]]:
     with sns.axes_style("whitegrid", {"axes.edgecolor": LIGHT.muted, "grid.color": LIGHT.grid}):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=160)
-        axes: Axes | Any = figure.subplots(1, n_axes)
-    for ax in [axes] if n_axes == 1 else axes:
+        axes: list[Axes] = figure.subplots(1, n_axes, squeeze=False)[0].tolist()
+    for ax in axes:
         sns.despine(ax=ax)
         ax.grid(axis="y", visible=False)
     return figure, axes

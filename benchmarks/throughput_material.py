@@ -73,4 +73,5 @@ def load_material(run: Path) -> Material:
     for name in ("train", "validation"):
         ids = tokenize(splits[name].texts, classifier.tokenizer_, **options).ids
         parts.append(TokenizedSplit(ids, classifier.encode_labels(names_of(dataset, splits[name]))))
-    return Material(run, classifier, *parts, list(splits["validation"].texts))
+    train, validation = parts
+    return Material(run, classifier, train, validation, list(splits["validation"].texts))

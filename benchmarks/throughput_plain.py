@@ -78,8 +78,8 @@ def plain_rows(token_ids: Sequence[IntArray], estimator: Estimator, *, seed: int
 def _batch_sums(denoiser: Denoiser, rows: Sequence[PlainRow]) -> FloatArray:
     """Sum the log-probabilities of each row under each class, (C, B)."""
     device = denoiser.bias.device
-    batch = frame_rows(*(list(part) for part in zip(*(row[2:5] for row in rows), strict=True)), denoiser.frame)
-    batch = batch.to(device)
+    texts, hidden, scored = ([getattr(row, name) for row in rows] for name in ("token_ids", "hidden", "scored"))
+    batch = frame_rows(texts, hidden, scored, denoiser.frame).to(device)
     owner = batch.scored.nonzero()[:, 0]
     sums: list[Tensor] = []
     for index in range(denoiser.n_classes):

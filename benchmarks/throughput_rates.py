@@ -256,7 +256,7 @@ def measure_training(
     steps = StepClock(clock)
     names = [str(name) for name in classifier.classes_]
     backbone = copy.deepcopy(classifier.backbone_)
-    options = {"device": clock.device, "on_step": steps}
+    options: dict[str, Any] = {"device": clock.device, "on_step": steps}
     with tempfile.TemporaryDirectory() as folder, steps.counting():
         train_denoiser(backbone, parts["train"], parts["validation"], names, few, Path(folder), **options)
     stages = {

@@ -7,6 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput_figures import plot_classes, plot_fractions, plot_profiles
+from benchmarks.throughput_tables import (
+    classes_table,
+    machine_table,
+    memory_table,
+    options_table,
+    padding_table,
+    percent,
+    profile_table,
+    scoring_table,
+    targets_table,
+    total_ms,
+    training_table,
+)
 from gencls.data.storage import write_atomic, write_json
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
@@ -52,8 +65,9 @@ no product for a gradient that frozen weights do not need. Both stages together,
 ## Before and after
 
 {n_plain} texts the plain way, `Denoiser.forward` for every text, class and step in padded batches of 32, and by
-the engine, both in {precision}: {before_rate} and {after_rate} passes (text, class, draw, step) a second, **{speedup:.1f}
-times** as many. The largest difference of a log-odds is {difference:.3f} nats; {changed} of {n_plain} decisions differ.
+the engine, both in {precision}: {before_rate} and {after_rate} passes (text, class, draw, step) a second,
+**{speedup:.1f} times** as many. The largest difference of a log-odds is {difference:.3f} nats;
+{changed} of {n_plain} decisions differ.
 
 ![time by operation](profile.png)
 
@@ -143,12 +157,12 @@ def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Seq
         run=record["run"],
         minutes=record["wall_seconds"] / 60,
         command=record["command"],
-        targets=_targets_table(targets),
+        targets=targets_table(targets),
         best=f"{machine['best']['dtype']}, {machine['best']['size']}",
-        machine=_machine_table(machine),
-        scoring=_scoring_table(results["scoring"]),
-        training=_training_table(training["stages"]),
-        training_fraction=_percent(training["fraction"]),
+        machine=machine_table(machine),
+        scoring=scoring_table(results["scoring"]),
+        training=training_table(training["stages"]),
+        training_fraction=percent(training["fraction"]),
         planned=" and ".join(f"{steps} steps of {name}" for name, steps in planned.items()),
         n_plain=before["n_texts"],
         precision=before["precision"],
@@ -157,19 +171,19 @@ def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Seq
         speedup=before["speedup"],
         difference=before["largest_log_odds_difference"],
         changed=before["decisions_changed"],
-        before_ms=_total_ms(before["before"]["profile"]),
-        after_ms=_total_ms(before["after"]["profile"]),
-        before=_profile_table(before["before"]["profile"]),
-        after=_profile_table(before["after"]["profile"]),
+        before_ms=total_ms(before["before"]["profile"]),
+        after_ms=total_ms(before["after"]["profile"]),
+        before=profile_table(before["before"]["profile"]),
+        after=profile_table(before["after"]["profile"]),
         most_padding=MOST_PADDING,
         padding_verdict=_padding_verdict(results["padding"]),
-        padding=_padding_table(results["padding"]),
+        padding=padding_table(results["padding"]),
         layers="" if layers is None else f"; of the encoder {layers} layer(s), to save time",
-        memory=_memory_table(results["memory"]),
+        memory=memory_table(results["memory"]),
         n_class_texts=record["config"]["n_class_texts"],
-        classes=_classes_table(results["classes"]),
+        classes=classes_table(results["classes"]),
         option_verdict=option_verdict(results["options"]),
-        options=_options_table(results["options"]),
+        options=options_table(results["options"]),
         n_jobs=workers["n_jobs"],
         n_job_texts=workers["n_texts"],
         identical="are the same to the last bit" if workers["is_identical"] else "DIFFER",
@@ -192,118 +206,5 @@ def option_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(sentences)
 
 
-def _table(header: str, rows: Sequence[Sequence[str]]) -> str:
-    names = header.split(" | ")
-    rule = "|---|" + "--:|" * (len(names) - 1)
-    return "\n".join([f"| {header} |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [row["name"], f"{row['value']:.3g}", f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
-        for row in targets
-    ]
-    return _table("target | measured | wanted | met", rows)
-
-
-def _machine_table(machine: Mapping[str, Any]) -> str:
-    rates = machine["matmul_gflops_per_second"]
-    sizes = next(iter(rates.values()))
-    rows = [[size, *(f"{rates[dtype][size]:,.0f}" for dtype in rates)] for size in sizes]
-    return _table(" | ".join(["rows x inner x columns", *(f"{dtype}, GFLOP/s" for dtype in rates)]), rows)
-
-
-def _rate_cells(row: Mapping[str, Any]) -> list[str]:
-    spread = f"({100 * row['fraction_low']:.1f} to {100 * row['fraction_high']:.1f}; {row['n_pairs']})"
-    rates = [f"{row['gflops_per_second']:,.0f}", f"{row['matmul_gflops_per_second']:,.0f}"]
-    return [*rates, f"**{_percent(row['fraction'])}** {spread}"]
-
-
-def _scoring_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        [
-            row["texts"],
-            str(row["n_texts"]),
-            f"{row['mean_tokens']:.0f}",
-            f"{row['texts_per_second']:.1f}",
-            *_rate_cells(row),
-        ]
-        for row in rows
-    ]
-    return _table("texts | number | mean tokens | texts/s | useful GFLOP/s | matrix product | fraction", cells)
-
-
-def _training_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    cells = [[name, f"{row['seconds']:.3f}", *_rate_cells(row)] for name, row in stages.items()]
-    return _table("stage | seconds a step | useful GFLOP/s | matrix product | fraction", cells)
-
-
-def _total_ms(profile: Sequence[Mapping[str, Any]]) -> float:
-    return float(sum(row["milliseconds"] for row in profile))
-
-
-def _profile_table(profile: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        [f"`{row['operation']}`", f"{row['milliseconds']:.1f}", _percent(row["share"]), str(row["calls"])]
-        for row in profile
-    ]
-    return _table("operation | own ms | share | calls", cells)
-
-
 def _padding_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     return "it is so." if all(row["waste"] <= MOST_PADDING for row in rows) else "it is more."
-
-
-def _padding_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        [str(row["max_length"]), str(row["n_texts"]), f"{row['mean_tokens']:.0f}", _percent(row["waste"])]
-        for row in rows
-    ]
-    return _table("at most | texts | mean tokens | computed for nothing", cells)
-
-
-def _memory_table(memory: Mapping[str, Any]) -> str:
-    texts, long = memory["texts"], memory["long_text"]
-    titles = (f"{texts['n_texts']:,} texts", f"one text of {long['n_characters']:,} characters, in chunks")
-    cells = [
-        [
-            title,
-            f"{row['n_tokens']:,}",
-            f"{row['model_gib']:.2f}",
-            f"**{row['extra_gib']:.2f}**",
-            f"{row['seconds']:.0f}",
-        ]
-        for title, row in zip(titles, (texts, long), strict=True)
-    ]
-    return _table("what | tokens | model, GiB | above it, GiB | seconds", cells)
-
-
-def _classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        [row["mode"], str(row["n_classes"]), f"{1000 * row['seconds_per_text']:.1f}", f"{row['ratio']:.2f}"]
-        + [f"{row['classes_ratio']:g}"]
-        for row in rows
-    ]
-    return _table("mode | classes | ms a text | time, ratio | classes, ratio", cells)
-
-
-def _options_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [[row["option"], row["precision"], *_option_cells(row)] for row in rows]
-    return _table("option | precision | ms a text | start, s | time | draw, nats | log-odds, nats | decisions", cells)
-
-
-def _option_cells(row: Mapping[str, Any]) -> list[str]:
-    if "error" in row:
-        return [str(row["error"]).replace("|", "/"), "", "", "", "", ""]
-    return [
-        f"{1000 * row['seconds_per_text']:.1f}",
-        f"{row['start_seconds']:.0f}",
-        f"{row['ratio']:.2f}",
-        f"{row['largest_sum_difference']:.3f}",
-        f"{row['largest_log_odds_difference']:.3f}",
-        str(row["decisions_changed"]),
-    ]

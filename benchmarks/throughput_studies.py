@@ -92,24 +92,31 @@ def _seconds_per_text(denoiser: Denoiser, token_ids: Sequence[IntArray], estimat
 
 
 def precision_and_options(
-    denoiser: Denoiser, token_ids: Sequence[IntArray], estimator: Estimator, *, n_pairs: int = 3
+    denoiser: Denoiser,
+    token_ids: Sequence[IntArray],
+    estimator: Estimator,
+    *,
+    with_compile: bool = True,
+    n_pairs: int = 3,
 ) -> list[dict[str, Any]]:
     """Score in both precisions, with a compiled and with a quantised encoder.
 
     Returns
     -------
     list of dict
-        ``option``, ``precision``, ``seconds_per_text``, ``start_seconds`` (once), ``ratio`` (its time to the engine's in
-        its own choice of precision; median of pairs), ``largest_sum_difference`` and ``largest_log_odds_difference``
-        (nats, to float32), ``decisions_changed``; or ``error`` where the machine cannot do it.
+        ``option``, ``precision``, ``seconds_per_text``, ``start_seconds`` (once), ``ratio`` (its time to that of the
+        engine in its own choice of precision; median of pairs), ``largest_sum_difference`` and
+        ``largest_log_odds_difference`` (nats, to float32), ``decisions_changed``; or ``error`` where the machine
+        cannot do it.
     """
     study = _Study(denoiser, list(token_ids), estimator, n_pairs)
     reference = study.score(denoiser, "float32").samples
     options: list[tuple[str, str, Callable[[Denoiser], Denoiser]]] = [
         ("engine", "float32", lambda model: model),
         ("engine", "bfloat16", lambda model: model),
-        ("torch.compile", "bfloat16", _compiled),
     ]
+    if with_compile:
+        options.append(("torch.compile", "bfloat16", _compiled))
     if denoiser.bias.device.type == "cpu":
         options.append(("int8 dynamic quantisation", "float32", _quantised))
     return [study.row(*option, reference) for option in options]

@@ -25,6 +25,7 @@ from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.conditioning import Conditional, Conditioning, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
 from gencls.diffusion.vocabulary import (
     PROJECTION_ROWS,
     TILE,
@@ -116,6 +117,16 @@ def _filled(part: Tensor, n_rows: int) -> Tensor:
     return torch.cat([part, part[:1].expand(n_rows - len(part), *part.shape[1:])])
 
 
+def _without_dropout(network: nn.Module) -> None:
+    """No dropout in training: every visit of a text hides other tokens, and random numbers were a third of a step."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "hidden_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
 def _attend_by(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if hasattr(module, "set_attn_implementation"):
@@ -155,6 +166,7 @@ class Denoiser(nn.Module):
         self.vocab_size = backbone.projection.shape[0]
         width = backbone.config.hidden_size
         self.network = make_conditioning(conditioning, backbone.encoder, backbone.head, n_classes, width)
+        _without_dropout(self.network)
         tied = self._input_embeddings() is backbone.projection
         self.untied_projection = None if tied else backbone.projection
         self.bias = nn.Parameter(backbone.bias.clone().float())
@@ -386,7 +398,7 @@ class Denoiser(nn.Module):
         columns = []
         for index in range(self.n_classes + 1):
             maps = [self.projection[:, :0].float()]
-            bias = self.bias
+            bias: Tensor = self.bias
             if isinstance(self.network, Conditional):
                 up, embedding = self.network.class_map(index)
                 maps = [self.projection.float() @ up.float()]
@@ -399,9 +411,25 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         inputs = self._inputs(batch, class_ids, fold_ids, features, gate)
         if torch.is_grad_enabled():
-            return self._log_probs(inputs)
+            additions = self._additions(inputs)
+            return true_token_log_probs(features, gate, self.projection, self.bias, inputs.targets, additions)
         parts = [self._log_probs(chunk)[:size] for size, chunk in inputs.chunks(PROJECTION_ROWS)]
         return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float32)
+
+    def _additions(self, scored: _Scored) -> Additions:
+        table, index = self._table_of(scored)
+        whose = (scored.left, scored.right, scored.class_ids)
+        entries = [
+            self.pairs.entries(*(ids[rows] for ids in whose), None if scored.folds is None else scored.folds[rows])
+            for rows in row_chunks(len(index))
+        ]
+        return Additions(table, index, entries)
+
+    def _table_of(self, scored: _Scored) -> tuple[Tensor, Tensor]:
+        """The class deviations (G, V) to use, and the row of each position."""
+        if scored.folds is None or self._training_bias is None:
+            return self.class_bias, scored.class_ids
+        return self._training_bias, scored.folds * (self.n_classes + 1) + scored.class_ids
 
     def _inputs(
         self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
@@ -417,9 +445,7 @@ class Denoiser(nn.Module):
 
     def _logits(self, scored: _Scored) -> Tensor:
         """Return the logits of all tokens, (n, V), float32."""
-        table, index = self.class_bias, scored.class_ids
-        if scored.folds is not None and self._training_bias is not None:
-            table, index = self._training_bias, scored.folds * (self.n_classes + 1) + index
+        table, index = self._table_of(scored)
         # one-hot matmul, not table[index]: the backward of a gather of rows of V is several times slower
         chosen = functional.one_hot(index, table.shape[0]) * scored.gate[:, :1].float()
         chosen = torch.cat([chosen, torch.ones_like(chosen[:, :1])], dim=1)

@@ -66,8 +66,8 @@ def text_generator(token_ids: NDArray[np.integer], *, seed: int, draw: int = 0) 
 def spread_level(key: int, draw: int) -> float:
     """Return a level in [0, 1) for one draw: each is uniform, and any first ones of them are spread evenly.
 
-    The van der Corput sequence in base 2, turned by an offset that depends on the text. The spread lies within one text:
-    a level that depended on the place in a batch would bias the text's score.
+    The van der Corput sequence in base 2, turned by an offset that depends on the text. The spread lies within one
+    text: a level that depended on the place in a batch would bias the text's score.
     """
     reflected, scale, number = 0.0, 0.5, draw
     while number:

@@ -157,11 +157,12 @@ class _Chunk:
     buffers: _Buffers
 
     def log_normalisers(self) -> Tensor:
-        log_sums = self._reduce(_exp_sum, torch.add, 0.0).log()
+        log_sums = self._reduce(exp_sum, torch.add, 0.0).log()
         if torch.isfinite(log_sums).all():
             return log_sums
         largest = self._reduce(lambda logits: logits.float().amax(dim=1), torch.maximum, -torch.inf)
-        return self._reduce(_exp_sum, torch.add, 0.0, largest).log() + largest
+        again = self._reduce(exp_sum, torch.add, 0.0, largest).log() + largest
+        return torch.where(torch.isfinite(log_sums), log_sums, again)  # nothing depends on the rest of the chunk
 
     def _reduce(
         self,
@@ -187,7 +188,7 @@ class _Chunk:
         return torch.stack(totals)
 
 
-def _exp_sum(logits: Tensor) -> Tensor:
+def exp_sum(logits: Tensor) -> Tensor:
     """Sum exp of logits (n, width), which are overwritten, in float32."""
     if logits.dtype != torch.bfloat16:  # exp of float16 overflows at 11
         return logits.float().exp_().sum(dim=1)

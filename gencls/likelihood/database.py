@@ -4,8 +4,8 @@ The journal is SQLite's default, a rollback journal, and not the write-ahead log
 does not work over a network file system, and after a kill it leaves finished transactions in a ``-wal`` file that is
 lost when somebody copies or tidies the folder. With the rollback journal the finished transactions are all in the one
 file; what a kill leaves is the journal of the *unfinished* one, which the next reader takes back. The price is that
-readers and a writer take turns, which does not matter at one short transaction (some milliseconds) per batch of forwards.
-SQLite's full synchronisation stays on: what is lost to a power cut is a batch too, not the file.
+readers and a writer take turns, which does not matter at one short transaction (some milliseconds) per batch of
+forwards. SQLite's full synchronisation stays on: what is lost to a power cut is a batch too, not the file.
 
 A connection lives for one operation (0.4 ms). So nothing has to be closed, pickled or kept out of other threads and
 forked processes, and no process goes on with a file that another one has found damaged.

@@ -80,10 +80,9 @@ class Scores:
     n_draws: IntArray | None = None
 
     def mean(self) -> FloatArray:
-        """Return the mean over each text's draws, shape (N, C), nats."""
-        if self.n_draws is None:
-            return np.asarray(self.samples.mean(axis=2))
-        return np.asarray(np.nansum(self.samples, axis=2) / self.n_draws[:, None])
+        """Return the mean over each text's draws, shape (N, C), nats: the same bits whatever fills them up."""
+        drawn = ~np.isnan(self.samples)
+        return np.asarray(sum_in_order(np.where(drawn, self.samples, 0.0)) / drawn.sum(axis=2))
 
 
 def score_texts(
@@ -124,8 +123,8 @@ def score_texts(
     by_step : bool
         Also return `Scores.steps`.
     n_jobs : int
-        Worker processes on a CPU, through joblib; each has its share of the threads. Under `accelerate launch` the texts are divided between the
-        processes without it, and every process gets all scores.
+        Worker processes on a CPU, through joblib; each has its share of the threads. Under `accelerate launch` the
+        texts are divided between the processes without it, and every process gets all scores.
     progress : bool
         Show a progress bar (never where the variable CI is set).
     store : ScoreStore, optional

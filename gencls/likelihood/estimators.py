@@ -8,11 +8,11 @@ A plan has K independent draws of R forward passes. With :math:`D_c(i \mid M) = 
   1. Every token is scored exactly once, so the spread of the 1/n weights of the bound does not exist. For a fixed
   order it is the exact log-probability of the S-step sampler of that order (Austin et al. 2021, arXiv:2107.03006;
   Hoogeboom et al. 2022, arXiv:2110.02037, section 3); its mean over orders is the S-step bound.
-* ``importance_path``: log of the mean probability of several paths. An order is a latent variable with a known prior, so
-  this is the importance-weighted bound (Burda et al. 2016, arXiv:1509.00519): between the path and log p.
+* ``importance_path``: log of the mean probability of several paths. An order is a latent variable with a known prior,
+  so this is the importance-weighted bound (Burda et al. 2016, arXiv:1509.00519): between the path and log p.
 * ``elbo``: exact-count bound, one forward a draw, weight L/n (Ou et al. 2024, arXiv:2406.03736).
-* ``complementary_elbo``: the same with a mask and its complement, so that every token of a draw is scored twice; the case
-  that hides everything, which has no complement, is taken exactly instead of by chance.
+* ``complementary_elbo``: the same with a mask and its complement, so that every token of a draw is scored twice; the
+  case that hides everything, which has no complement, is taken exactly instead of by chance.
 * ``bernoulli``: the continuous-time bound with independent masks, weight 1/t (Sahoo et al. 2024, arXiv:2406.07524).
 * ``chain``: the path with a step for every token, the exact chain rule along each order.
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 Result = TypeVar("Result")
-R_co = TypeVar("R_co", covariant=True)
 #: Python runs one thread at a time between kernels: more threads than this wait for each other.
 MAX_THREADS = 16
 #: Spans for each thread: one with slow texts leaves some to the others. Not shorter than `MIN_SPAN` texts, because
@@ -32,16 +31,19 @@ MIN_SPAN = 32
 OnDone = Callable[[int], Any]
 
 
-class SpanScorer(Protocol[R_co]):
+class SpanScorer(Protocol[Result]):
     """What scores a span of texts; can be pickled."""
 
-    takes_threads: bool
+    @property
+    def takes_threads(self) -> bool:
+        """Whether several threads may call it at once."""
+        ...
 
     def prepare(self) -> None:
         """Work out what all spans need; called once in each process."""
         ...
 
-    def __call__(self, rows: IntArray, on_done: OnDone) -> list[R_co]:
+    def __call__(self, rows: IntArray, on_done: OnDone) -> list[Result]:
         """Score the texts of some rows, and report finished ones."""
         ...
 

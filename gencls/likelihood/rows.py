@@ -27,7 +27,8 @@ BoolArray = NDArray[np.bool_]
 #: differently. Small on a CPU, where more gain nothing: the last batch of a bucket is filled up with copies.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 MIN_ROWS = 2
-#: A row is padded to a multiple of a step that grows with its length: to 1/16 at most, to half of that on average.
+#: A row is padded to a multiple of a step that grows with its length: by less than 1/64 of it. Short ones are not
+#: padded at all.
 STEPS_PER_OCTAVE = 64
 
 
