@@ -23,7 +23,8 @@ demo: $(STAMP)
 
 # All reports of the repository, from the demo's model.
 reports: demo
-	$(BIN)/python -m benchmarks.estimators --run runs/imdb-demo --preset small --output reports/estimators
+	$(BIN)/python -m benchmarks.estimators --run runs/imdb-demo --preset full --output reports/estimators
+	$(BIN)/python -m benchmarks.throughput --run runs/imdb-demo --preset small --output reports/throughput
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,9 +2,9 @@
 
     python -m benchmarks.estimators --run runs/imdb-demo --preset small --output reports/estimators
 
-Parts: noise at equal forwards and texts short enough for the chain (`estimators_noise`), decisions of 1 024 forwards and
-rules that stop earlier (`agreement`), wall time against the rivals (`estimators_speed`), long texts and weights of levels
-(`estimators_quality`). Rule and weights are fitted on the run's calibration split; everything is measured on texts of
+Parts: noise at equal forwards and texts short enough for the chain (`estimators_noise`), decisions of 1 024 forwards
+and rules that stop earlier (`agreement`), wall time against the rivals (`estimators_speed`), long texts and weights of
+levels (`estimators_quality`). Rule and weights are fitted on the calibration split; everything is measured on texts of
 its validation and test splits, and nothing is chosen there. Forward passes are kept in the run's folder, so that
 a second call goes on where the first one stopped; times are always measured anew.
 """
@@ -30,6 +30,7 @@ from benchmarks.estimators_speed import (
     EARLIER,
     LLADA,
     LLADA_SHARED,
+    OtherLoad,
     SpeedTexts,
     rival_rows,
     rival_timers,
@@ -105,15 +106,15 @@ class Config:
 PRESETS = {
     "small": Config(),
     "full": Config(
-        n_texts=2200,
-        n_noise_texts=150,
-        n_short_texts=60,
+        n_texts=2000,
+        n_noise_texts=48,
+        n_short_texts=40,
         n_rule_texts=999,
         n_speed_texts=500,
         n_pairs=6,
         n_rival_texts=8,
-        n_limit_texts=80,
-        n_long_texts=600,
+        n_limit_texts=30,
+        n_long_texts=500,
         n_weighting_texts=400,
     ),
 }
@@ -221,7 +222,9 @@ def speed_part(material: Material, config: Config, texts: SpeedTexts, rule: Stop
     ours = material.fresh_decisions(PATH, rule, len(texts.labels), seed=config.seed)
     lengths = np.array([len(ids) for ids in texts.token_ids])
     rivals = rival_timers(material.scorer, texts.token_ids, seed=config.seed, precision=material.precision)
+    load = OtherLoad()
     pairs = timed_pairs(ours, rivals, lengths, n_pairs=config.n_pairs, n_rival_texts=config.n_rival_texts)
+    other_load = load.share()
     return {
         "n_texts": len(lengths),
         "our_agreement": float((texts.ours == texts.reference).mean()),
@@ -230,6 +233,7 @@ def speed_part(material: Material, config: Config, texts: SpeedTexts, rule: Stop
         "our_seconds": float(np.median([pair["ours"] for pair in pairs])),
         "rivals": rows,
         "pairs": pairs,
+        "other_load": other_load,
         "speedups": {
             EARLIER: speedup(pairs, rows, EARLIER),
             LLADA: speedup(pairs, rows, LLADA, most=config.llada_draws[-1]),

@@ -85,7 +85,7 @@ def plot_agreement(points: pd.DataFrame) -> Figure:
     for target in points["target"].dropna().unique():
         ax.axhline(target, color=LIGHT.muted, linewidth=0.6, linestyle="--", zorder=0)
     ax.set_yscale("log")
-    ax.set(xlabel="mean forwards per text and class", ylabel="share of decisions that 1 024 forwards change")
+    ax.set(xlabel="mean forwards per text and class", ylabel="share of changed decisions")
     _powers_of_two(ax)
     ax.legend(frameon=False)
     sns.despine(ax=ax)
@@ -108,10 +108,12 @@ def plot_speed(points: pd.DataFrame) -> Figure:
     """Draw agreement and accuracy against the time of a text."""
     figure, axes = _figure(2, width=8.4)
     for ax, column in zip(axes, ("agreement", "accuracy"), strict=True):
-        for number, (name, part) in enumerate(points.groupby("name", sort=False)):
-            part = part.sort_values("seconds")
-            style = {"color": LIGHT.palette[number], "marker": MARKERS[number], "label": str(name)}
-            ax.plot(part["seconds"], part[column], **style)
+        names = list(dict.fromkeys(points["name"]))
+        for (name, n_texts), part in points.sort_values("seconds").groupby(["name", "n_texts"], sort=False):
+            number, is_whole = names.index(name), n_texts == points["n_texts"].max()
+            style = {"color": LIGHT.palette[number], "marker": MARKERS[number], "linestyle": "-" if is_whole else ":"}
+            label = str(name) if is_whole else f"{name}, {n_texts} texts"
+            ax.plot(part["seconds"], part[column], label=label, **style)
         ax.set_xscale("log")
         ax.set(xlabel="seconds per text", ylabel=column if column == "accuracy" else "agreement with 1 024 forwards")
         sns.despine(ax=ax)

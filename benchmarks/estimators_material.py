@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.agreement import Score
@@ -132,12 +133,11 @@ class Material:
             "max_length": self.max_length,
             "mode": self.classifier.mode,
             "precision": self.precision,
+            "n_threads": torch.get_num_threads(),
         }
 
     def device_name(self) -> str | None:
         """Return the accelerator's name; None on a CPU, which the record names itself."""
-        import torch
-
         device = self.scorer.bias.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 

@@ -17,27 +17,27 @@ NAMES = {"fixed": "fixed", "adaptive": "adaptive", "naive": "t-test with peeking
 PAGE = """\
 # What a decision costs
 
-{n_texts} held-out texts of {data} ({splits}), {mean_tokens:.0f} tokens on average, at most {max_length}; model `{run}` \
-({mode}), computed in {precision} on {device}. Nothing was chosen on these texts: stopping rule and level weights are fitted \
-on the calibration split. Made by `{command}` in {minutes:.0f} minutes.
+{n_texts} held-out texts of {data} ({splits}), {mean_tokens:.0f} tokens on average, at most {max_length}; model \
+`{run}` ({mode}), computed in {precision} on {device}. Nothing was chosen on these texts: stopping rule and level \
+weights are fitted on the calibration split. Made by `{command}` in {minutes:.0f} minutes.
 
 {targets}
 
 ## Decisions of 1 024 forwards, and how soon they are known
 
-The reference is the mean of 1 023 draws of the two-step path: with the blank pass that they share, 1 024 forwards under \
-each class. Its accuracy is {reference_accuracy}. A text whose leading class is {sure:g} standard errors ahead keeps its \
-decision whatever the other draws say, so its remaining draws were not made: {reference_counts}. Draws of the rules are \
-those of the reference, replayed. "Forwards" is the mean per text and class, the blank pass counted once, in full; \
-± and intervals are 95 % (Clopper and Pearson).
+The reference is the mean of 1 023 draws of the two-step path: with the blank pass that they share, 1 024 forwards \
+under each class. Its accuracy is {reference_accuracy}. A text whose leading class is {sure:g} standard errors ahead \
+keeps its decision whatever the other draws say, so its remaining draws were not made: {reference_counts}. Draws of \
+the rules are those of the reference, replayed. "Forwards" is the mean per text and class, the blank pass counted \
+once, in full; ± and intervals are 95 % (Clopper and Pearson).
 
 {agreement}
 
 ![share of changed decisions against forwards](agreement.png)
 
 *adaptive* promises its target, *t-test with peeking* does not: its first looks take a variance from two or three \
-draws, and every look is another chance to be wrong. "Open" are the texts that reached the cap undecided; the mean decides \
-them, and the flips that this costs are part of the target.
+draws, and every look is another chance to be wrong. "Open" are the texts that reached the cap undecided; the mean \
+decides them, and the flips that this costs are part of the target.
 
 ## Time at equal agreement
 
@@ -52,9 +52,9 @@ them, and the flips that this costs are part of the target.
 ## Estimators at equal numbers of forwards
 
 {n_noise_texts} texts, {n_seeds} seeds; ± is one standard error over texts. The noise is the Monte-Carlo variance of \
-the log-odds of two classes, the scorer's own; it has to be small against the spread, the variance of the log-odds over \
-texts. Nats per token: lower is closer to the truth; the path with more steps is another, tighter bound. One path step hides \
-everything, always, so it has no noise.
+the log-odds of two classes, the scorer's own; it has to be small against the spread, the variance of the log-odds \
+over texts. Nats per token: lower is closer to the truth; the path with more steps is another, tighter bound. One \
+path step hides everything, always, so it has no noise.
 
 {noise}
 
@@ -62,8 +62,8 @@ everything, always, so it has no noise.
 
 ### Texts short enough for a forward pass per token
 
-The last tokens of {n_short_texts} texts, one draw. The chain is exact for its order. *confidence* reveals first what it is \
-surest of; it is exact for that sampler, and has no noise.
+The last tokens of {n_short_texts} texts, one draw. The chain is exact for its order. *confidence* reveals first \
+what it is surest of; it is exact for that sampler, and has no noise.
 
 {short}
 
@@ -73,21 +73,37 @@ surest of; it is exact for that sampler, and has no noise.
 
 ![accuracy by length](lengths.png)
 
-p is McNemar's for the same texts. Chunks overlap by a quarter, and each token is scored once, so their log-ratios add up.
+p is McNemar's for the same texts. Chunks overlap by a quarter, and each token is scored once, so their log-ratios \
+add up.
 
 ## Weights of the masking levels
 
-Other weights than the bound's give *evidence*, not a likelihood. *learned* is a logistic regression on the log-ratios of \
-the steps of calibration texts; *uniform* is the bound itself for every path. p is McNemar's against the bound.
+Other weights than the bound's give *evidence*, not a likelihood. *learned* is a logistic regression on the \
+log-ratios of the steps of calibration texts; *uniform* is the bound itself for every path. p is McNemar's against \
+the bound.
 
 {weighting}
 
 ## What would disappoint
 
-A flip rate whose interval lies above its target; a rival that reaches our agreement with fewer draws than it is charged \
-with; an accuracy that still climbs at the right end of the noise figure (then noise decides); no gap between shared and \
-independent masks (then there was no common noise to cancel); chunks that lose on the longest quartile.
+A flip rate whose interval lies above its target; a rival that reaches our agreement with fewer draws than it is \
+charged with; an accuracy that still climbs at the right end of the noise figure (then noise decides); no gap \
+between shared and independent masks (then there was no common noise to cancel); chunks that lose on the longest \
+quartile.
 """
+
+#: Share of the cores in other hands at which times are still believed.
+MOST_LOAD = 0.05
+BUSY = " **That is too much: these times and ratios are not to be believed. Run it again on a free machine.**"
+SPEED_HEAD = """\
+On {n_texts} reviews our rule at target 0.01 takes {milliseconds:.1f} ms a text, agrees with the reference on \
+{agreement} and with the labels on {accuracy}; scored anew it decides as in the replay on {same}. The rivals run on \
+the same model in the same precision; their masks are drawn anew for every class. Their time is of their own loop \
+at the published draws, in proportion to the draws; their decisions are computed in batches. The reference is that \
+of *our* estimator: a rival whose own limit decides otherwise does not reach it with any number of draws. So its \
+accuracy is beside it, and the last rows show with fewer texts where it ends: many more draws, and LLaDA's with \
+masks shared between classes. \
+While times were taken, other processes had {load} of the cores.{warning}"""
 
 
 def write_report(results: Mapping[str, Any], record: Mapping[str, Any], output: Path) -> Path:
@@ -132,27 +148,29 @@ def page(results: Mapping[str, Any], record: Mapping[str, Any], targets: Sequenc
 
 
 def speed_head(speed: Mapping[str, Any]) -> str:
-    """Say what was timed, and how we did."""
-    return (
-        f"On {speed['n_texts']} reviews our rule at target 0.01 takes {1e3 * speed['our_seconds']:.1f} ms a text, agrees "
-        f"with the reference on {percent(speed['our_agreement'])} and with the labels on "
-        f"{percent(speed['our_accuracy'])}. The rivals run on the same model in the same precision; their masks are drawn anew "
-        "for every class. The reference is that of *our* estimator: a rival whose own limit decides otherwise does not reach "
-        "it with any number of draws, so its accuracy is beside it, and the last rows show it with few texts and many draws "
-        "(of LLaDA's with masks shared between classes, where its limit is nearest)."
+    """Say what was timed, how we did, and whether the machine was free for it."""
+    load = speed["other_load"]
+    return SPEED_HEAD.format(
+        n_texts=speed["n_texts"],
+        milliseconds=1e3 * speed["our_seconds"],
+        agreement=percent(speed["our_agreement"]),
+        accuracy=percent(speed["our_accuracy"]),
+        same=percent(speed["same_as_replay"]),
+        load="an unknown share" if load is None else percent(load),
+        warning=BUSY if load is not None and load > MOST_LOAD else "",
     )
 
 
 def speed_sentence(name: str, row: Row) -> str:
     """Say a ratio, and of what kind it is."""
     ratios = row["ratios"]
-    spread = f"median of {len(ratios)} pairs, {min(ratios):.1f} to {max(ratios):.1f}"
+    times = f"{row['ratio']:.1f} times our time (median of {len(ratios)} pairs, {min(ratios):.1f} to {max(ratios):.1f})"
     published = f"At its published {row['published_draws']} draws it takes {row['published_ratio']:.1f} times our time."
     if row["reaches"]:
-        return f"**{name}** agrees as often as we do at {row['draws']} draws: {row['ratio']:.1f} times our time ({spread}). {published}"
+        return f"**{name}** agrees as often as we do at {row['draws']} draws: {times}. {published}"
     return (
         f"**{name}** does not agree as often as we do at any number of draws tried. The ratio is a *lower bound*, at "
-        f"{row['draws']} draws: at least {row['ratio']:.1f} times our time ({spread}). {published}"
+        f"{row['draws']} draws: at least {times}. {published}"
     )
 
 

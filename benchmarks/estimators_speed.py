@@ -14,9 +14,11 @@ with. If none does, the ratio at the most draws tried is a *lower bound*, and is
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,6 +174,40 @@ def timed_pairs(
             pair[name] = (clock() - start) / sizes[name]
         pairs.append(pair)
     return pairs
+
+
+class OtherLoad:
+    """How busy other processes keep the machine: they slow one side more than the other, which nobody must believe.
+
+    Kernels on several threads wait for the slowest of them at every step. So beside one other process a rival that runs
+    its rows one by one on all cores may take ten times as long, and we twice as long.
+    """
+
+    def __init__(self, stat: Path = Path("/proc/stat")) -> None:
+        self._stat = stat
+        self._start = time.monotonic(), self._busy(), _own_seconds()
+
+    def share(self) -> float | None:
+        """Return the share of all cores' time since the start that other processes took; None where it is not told."""
+        wall, busy, own = self._start
+        now = self._busy()
+        if busy is None or now is None:
+            return None
+        cores = (time.monotonic() - wall) * (os.cpu_count() or 1)
+        return max(now - busy - (_own_seconds() - own), 0.0) / cores
+
+    def _busy(self) -> float | None:
+        """Seconds of work of all cores since the system started: user, nice and system."""
+        try:
+            ticks = self._stat.read_text(encoding="ascii").split(maxsplit=4)[1:4]
+        except OSError:
+            return None
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def spread_rows(lengths: IntArray, n_rows: int, shift: int) -> IntArray:

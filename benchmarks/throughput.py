@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def measure(material: Material, config: Config) -> dict[str, Any]:
     rates = matmul_rates(device)
     clock = MatmulClock.best_of(device, rates)
     short = material.sample(config.n_texts, length=SHORT, seed=config.seed)
-    steps = {
+    steps: dict[str, Callable[[], Any]] = {
         "scoring": lambda: _scoring(material, config, short, clock),
         "training": lambda: _training(material, config, clock),
         "before": lambda: _before(denoiser, short[: config.n_plain_texts]),

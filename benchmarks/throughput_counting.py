@@ -201,8 +201,7 @@ def useful_rows(token_ids: Sequence[NDArray[np.integer]], estimator: Estimator, 
     ordered = sorted((ids for ids in token_ids if len(ids)), key=len)
     plans = [estimator.plan(ids, seed=seed) for ids in ordered]
     works = [TextWork.start(0, np.asarray(i), 0, p, 1) for i, p in zip(ordered, plans, strict=True)]
-    lengths: list[int] = []
-    n_scored: list[int] = []
+    lengths, n_scored = list[int](), list[int]()
     for group in planned_groups([work.n_forwards for work in works]):
         for same in _runs_of_one_length(works[group]):
             blanks = [forward for work in same for forward in work.forwards if forward.is_blank]

@@ -102,7 +102,7 @@ def profile_of(work: Callable[[], object], device: torch.device) -> list[dict[st
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # times of several threads would add up to more than has passed
     try:
-        with torch.profiler.profile(activities=activities) as profiler:
+        with torch.profiler.profile(activities=activities, experimental_config=_all_threads()) as profiler:
             work()
     finally:
         torch.set_num_threads(n_threads)
@@ -116,3 +116,11 @@ def profile_of(work: Callable[[], object], device: torch.device) -> list[dict[st
         {"operation": name, "milliseconds": milliseconds, "share": milliseconds / total, "calls": calls}
         for name, milliseconds, calls in [*events[:TOP_OPERATIONS], others]
     ]
+
+
+def _all_threads() -> Any:
+    """The engine works on threads of its own, which the profiler does not see by itself; nor can an older PyTorch."""
+    try:
+        return torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    except TypeError:
+        return None

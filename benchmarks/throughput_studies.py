@@ -189,9 +189,8 @@ def _quantised(denoiser: Denoiser) -> Denoiser:
     model = copy.deepcopy(denoiser).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces a successor in another package
-        model.network.encoder = torch.ao.quantization.quantize_dynamic(
-            cast(nn.Module, model.network.encoder), {nn.Linear}, dtype=torch.qint8
-        )
+        quantise: Callable[..., nn.Module] = torch.ao.quantization.quantize_dynamic
+        model.network.encoder = quantise(model.network.encoder, {nn.Linear}, dtype=torch.qint8)
     return model
 
 

@@ -15,6 +15,8 @@ from transformers.masking_utils import sdpa_mask
 
 #: Name under which transformers' models find it.
 PRODUCTS = "gencls_products"
+#: The terms of a sum below this have lost digits: float32 and bfloat16 end at 1e-38.
+SMALLEST_SUM = 1e-30
 
 
 def products_attention(
@@ -59,7 +61,8 @@ def products_attention(
     weighted = torch.matmul(scores.exp(), values)
     context, total = weighted[..., :-1], weighted[..., -1:]
     context = context / total
-    usable = (torch.isfinite(total) & (total > 0)).all(dim=2)[..., 0]
+    # the products overflow before their sum does where a value is larger than one
+    usable = (torch.isfinite(weighted).all(dim=3) & (total[..., 0] > SMALLEST_SUM)).all(dim=2)
     if not usable.all():
         _repair(context, usable, scores, value, attention_mask)
     return context.transpose(1, 2), None

@@ -222,7 +222,7 @@ class Conditional(Conditioning):
     def low_rank(self, hidden: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Return what one class adds to the head's features: before its second map (n, R), and in full (n, D)."""
         if index == self.n_classes:
-            return hidden.new_zeros(len(hidden), self.down.shape[1]), torch.zeros_like(hidden[:1])
+            return hidden.new_zeros(len(hidden), self.down.shape[1]), torch.zeros_like(hidden)
         low = nn.functional.linear(hidden, self.down[index])
         return low, nn.functional.linear(low, self.up[index]) + self.embedding[index].to(low.dtype)
 

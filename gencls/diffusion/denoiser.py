@@ -279,9 +279,7 @@ class Denoiser(nn.Module):
         true, margins = torch.cat(parts, dim=1)
         return true, margins
 
-    def encode(
-        self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype = torch.float32
-    ) -> EncodedPositions:
+    def encode(self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype = torch.float32) -> EncodedPositions:
         """Run the encoder, without the vocabulary; see `read`.
 
         Parameters
@@ -351,11 +349,13 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Read classes that share hidden states (n, D)."""
         network, neighbours = self.network, (positions.left, positions.right)
-        features = network.head_of(group[0])(hidden)
-        gate = self.gate(hidden).float()
+        chunks = hidden.split(PROJECTION_ROWS)  # how many positions are read together must not change a kernel
+        features = torch.cat([network.head_of(group[0])(chunk) for chunk in chunks])
+        gate = torch.cat([self.gate(chunk) for chunk in chunks]).float()
         added = [(features[:, :0], features)]
         if isinstance(network, Conditional):
-            added = [(low, features + own) for low, own in (network.low_rank(hidden, index) for index in group)]
+            parts = (zip(*(network.low_rank(chunk, index) for chunk in chunks), strict=True) for index in group)
+            added = [(torch.cat(low), features + torch.cat(own)) for low, own in parts]
         inputs = [class_inputs(low.to(features.dtype), gate[:, :1]) for low, _ in added]
         table = self._vocabulary_table(features.dtype)
         log_z = log_normalisers(table, features, inputs, group, self.pairs, neighbours, gate[:, 1])
@@ -418,9 +418,9 @@ class Denoiser(nn.Module):
 
     def _additions(self, scored: _Scored) -> Additions:
         table, index = self._table_of(scored)
-        whose = (scored.left, scored.right, scored.class_ids)
+        left, right, class_ids, folds = scored.left, scored.right, scored.class_ids, scored.folds
         entries = [
-            self.pairs.entries(*(ids[rows] for ids in whose), None if scored.folds is None else scored.folds[rows])
+            self.pairs.entries(left[rows], right[rows], class_ids[rows], None if folds is None else folds[rows])
             for rows in row_chunks(len(index))
         ]
         return Additions(table, index, entries)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from gencls.diffusion.vocabulary import exp_sum
+from gencls.diffusion.vocabulary import row_sums
 
 #: Rows at once: their logits should stay in the processor's cache.
 ROWS = 256
@@ -142,7 +142,7 @@ class _Chunk:
     def exponentials(self, out: Tensor) -> tuple[Tensor, Tensor]:
         """Fill `out` (rows, V) with terms of the softmax; returns the log of their sum, and what makes them sum to one."""
         self._logits(out)
-        sums = exp_sum(out).to(self.pair_gate.dtype)
+        sums = row_sums(out.exp_()).to(self.pair_gate.dtype)
         if torch.isfinite(sums).all() and (sums > 0).all():
             return sums.log(), 1 / sums
         self._logits(out)

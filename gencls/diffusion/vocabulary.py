@@ -157,11 +157,11 @@ class _Chunk:
     buffers: _Buffers
 
     def log_normalisers(self) -> Tensor:
-        log_sums = self._reduce(exp_sum, torch.add, 0.0).log()
+        log_sums = self._reduce(_exp_sum, torch.add, 0.0).log()
         if torch.isfinite(log_sums).all():
             return log_sums
         largest = self._reduce(lambda logits: logits.float().amax(dim=1), torch.maximum, -torch.inf)
-        again = self._reduce(exp_sum, torch.add, 0.0, largest).log() + largest
+        again = self._reduce(_exp_sum, torch.add, 0.0, largest).log() + largest
         return torch.where(torch.isfinite(log_sums), log_sums, again)  # nothing depends on the rest of the chunk
 
     def _reduce(
@@ -188,14 +188,20 @@ class _Chunk:
         return torch.stack(totals)
 
 
-def exp_sum(logits: Tensor) -> Tensor:
+def _exp_sum(logits: Tensor) -> Tensor:
     """Sum exp of logits (n, width), which are overwritten, in float32."""
-    if logits.dtype != torch.bfloat16:  # exp of float16 overflows at 11
+    if logits.dtype == torch.float16:  # its exp overflows at 11
         return logits.float().exp_().sum(dim=1)
+    return row_sums(logits.exp_())
+
+
+def row_sums(terms: Tensor) -> Tensor:
+    """Sum the columns of (n, width); terms in bfloat16 to float32."""
+    if terms.dtype != torch.bfloat16:
+        return terms.sum(dim=1)
     # A sum to float32 would first copy all terms. In bfloat16 the terms are added up in float32 as well, and only the
     # result is rounded: of short runs, so that the roundings average out.
-    whole = logits.shape[1] // SUM_RUN * SUM_RUN
-    terms = logits.exp_()
+    whole = terms.shape[1] // SUM_RUN * SUM_RUN
     runs = terms[:, :whole].unflatten(1, (-1, SUM_RUN)).sum(dim=2)
     return runs.float().sum(dim=1) + terms[:, whole:].float().sum(dim=1)
 

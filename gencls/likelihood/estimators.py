@@ -217,7 +217,7 @@ class Estimator:
         if samples.shape[2] % self.n_importance:
             todo = "Draw whole samples."
             raise ValueError(three_parts(f"a multiple of {self.n_importance} draws", str(samples.shape[2]), todo))
-        groups = samples.reshape(*samples.shape[:2], -1, self.n_importance)
+        groups = samples.reshape(*samples.shape[:2], samples.shape[2] // self.n_importance, self.n_importance)
         return np.asarray(logsumexp(groups, axis=-1) - np.log(self.n_importance))
 
     def _path_draw(self, n_tokens: int, key: int, draw: int) -> _Draw:

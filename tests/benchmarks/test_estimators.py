@@ -1,124 +1,139 @@
-"""The estimator benchmark's figures against closed forms, and its files on a toy scorer."""
+"""The benchmark from a run to its report, on a tiny one; and the rows of its targets."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
-from benchmarks.estimators import (
-    MASKS,
-    Config,
-    _parser,
-    compare,
-    log_odds_figures,
-    main,
-    nats_per_token,
+from benchmarks.estimators import PRESETS, Config, _parser, main, target_rows
+from benchmarks.estimators_figures import prepare_agreement, prepare_noise, prepare_speed
+from benchmarks.estimators_report import number, percent, speed_sentence, table
+from benchmarks.estimators_speed import EARLIER, LLADA
+
+TINY = Config(
+    n_texts=8,
+    n_noise_texts=4,
+    forwards=(1, 2, 4),
+    n_short_texts=2,
+    short_tokens=5,
+    n_rule_texts=8,
+    n_speed_texts=4,
+    n_pairs=2,
+    n_rival_texts=1,
+    earlier_draws=(5,),
+    llada_draws=(32,),
+    n_limit_texts=2,
+    earlier_limit_draws=(8,),
+    n_long_texts=8,
+    n_weighting_texts=6,
 )
-from benchmarks.estimators_report import prepare_lines, write_report
-from gencls.diffusion.tokens import TokenFrame
-from gencls.likelihood.store import ScoreStore
-
-CONFIG = Config(n_texts=20, n_repeats=2, forwards=(1, 2))
-
-
-class UnigramScorer:
-    """A class unigram that sees no context: every path has the same score, whatever its order."""
-
-    frame = TokenFrame(bos=None, eos=None, pad=10, mask=11)
-    n_classes = 2
-    log_p = np.log(np.random.default_rng(0).dirichlet(np.ones(10), size=2))
-
-    def __init__(self):
-        self.n_calls = 0
-
-    def __call__(self, batch, class_ids):
-        import torch
-
-        self.n_calls += 1
-        table = torch.from_numpy(np.pad(self.log_p, ((0, 0), (0, 2))))
-        return table[class_ids[:, None], batch.target_ids][batch.scored]
+NAMES = [
+    "speedup_over_earlier_scorer",
+    "speedup_over_llada_estimator",
+    "mean_forwards_at_99_agreement",
+    "flip_rate_at_0.01",
+]
 
 
-@pytest.fixture
-def sample():
-    """Texts drawn from the two unigrams, with their labels."""
-    generator = np.random.default_rng(1)
-    labels = np.arange(20) % 2
-    token_ids = [generator.choice(10, size=15 + i, p=np.exp(UnigramScorer.log_p[c])) for i, c in enumerate(labels)]
-    return token_ids, labels
+@pytest.fixture(scope="module")
+def report(toy_run, tmp_path_factory):
+    """A copy of the run, because forwards are kept in its folder."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("estimators")
+    shutil.copytree(toy_run, folder / "run")
+    lines = []
+    options = {"run": folder / "run", "output": folder / "report", "command": "the command", "progress": False}
+    page = main(TINY, **options, log=lines.append)
+    return page, folder, lines, options
 
 
-def test_figures_of_simulated_noise_are_its_parameters():
-    """Scores = truth + noise common to the classes + noise of each: shared masks cancel the common part."""
-    n_repeats, n_texts, common, own, spread = 4, 4000, 3.0, 0.5, 10.0
-    generator = np.random.default_rng(0)
-    truth = np.stack([np.zeros(n_texts), generator.normal(0, spread, n_texts)], axis=1)
-    scores = truth + generator.normal(0, common, (n_repeats, n_texts, 1))
-    scores = scores + generator.normal(0, own, (n_repeats, n_texts, 2))
-    labels, prior = (truth[:, 1] > 0).astype(int), np.log([0.5, 0.5])
-    shared, independent = (log_odds_figures(scores, labels, prior, masks=masks) for masks in MASKS)
-    for found, expected in ((shared, 2 * own**2), (independent, 2 * (own**2 + common**2))):
-        assert abs(found["mc_variance"] - expected) < 4 * found["mc_variance_se"]
-    assert shared["spread"] == pytest.approx(spread**2 + 2 * own**2, rel=0.1)
-    assert shared["accuracy"] > independent["accuracy"] + 0.05
-
-
-def test_the_pair_of_many_classes_is_the_two_best():
-    scores = np.array([[[0.0, -50.0, 1.0]], [[0.0, -50.0, 3.0]]])
-    figures = log_odds_figures(np.repeat(scores, 2, axis=1), np.array([2, 2]), np.zeros(3), masks="shared")
-    assert figures["mc_variance"] == pytest.approx(np.var([1.0, 3.0], ddof=1))
-    assert figures["accuracy"] == 1
-
-
-def test_nats_per_token_counts_tokens_alike():
-    scores = np.array([[[-10.0, -99.0], [-99.0, -5.0]]])
-    nats, error = nats_per_token(scores, np.array([0, 1]), np.array([2, 5]))
-    assert nats == pytest.approx(15 / 7)
-    assert error > 0
-
-
-def test_a_unigram_has_no_path_noise_and_the_bounds_do(sample):
-    token_ids, labels = sample
-    rows = compare(UnigramScorer(), token_ids, labels, np.log([0.5, 0.5]), CONFIG, precision="float32")
-    assert [(row["estimator"], row["forwards"]) for row in rows] == [
-        (name, forwards) for name in ("path", "elbo", "bernoulli") for forwards in (1, 2)
-    ]
-    exact = [UnigramScorer.log_p[c][ids].sum() for c, ids in zip(labels, token_ids, strict=True)]
-    for row in rows:
-        noise = [row[masks]["mc_variance"] for masks in MASKS]
-        if row["estimator"] == "path":
-            np.testing.assert_allclose(noise, 0, atol=1e-18)
-            assert row["nats_per_token"] == pytest.approx(-np.sum(exact) / sum(map(len, token_ids)))
-        else:
-            assert min(noise) > 1e-3
-
-
-def test_it_resumes_from_the_store(tmp_path, sample):
-    token_ids, labels = sample
-    first, second = UnigramScorer(), UnigramScorer()
-    options = {"store": ScoreStore(tmp_path, fingerprint="unigram"), "precision": "float32"}
-    rows = [compare(scorer, token_ids, labels, np.zeros(2), CONFIG, **options) for scorer in (first, second)]
-    assert rows[0] == rows[1]
-    assert first.n_calls > 0
-    assert second.n_calls == 0
-
-
-def test_the_report_has_its_files(tmp_path, sample):
-    token_ids, labels = sample
-    rows = compare(UnigramScorer(), token_ids, labels, np.log([0.5, 0.5]), CONFIG, precision="float32")
-    assert len(prepare_lines(rows)) == 2 * len(rows)
-    record = {"n_seeds": 2, "n_texts": 20, "command": "python -m benchmarks.estimators"}
-    path = write_report(rows, record, tmp_path)
-    text = path.read_text()
-    assert text.count("\n| ") == 1 + len(rows)
+def test_the_report_has_its_files(report):
+    page, folder, lines, _ = report
+    output = folder / "report"
+    assert page == output / "report.md"
+    text = page.read_text(encoding="utf-8")
+    for name in ("agreement", "speed", "estimators", "lengths"):
+        assert (output / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"({name}.png)" in text
     assert "What would disappoint" in text
-    assert (tmp_path / "estimators.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "results.json").read_text())["rows"] == rows
-    assert (tmp_path / "run.json").is_file()
+    assert [line.split(":")[0] for line in lines] == ["noise", "decisions", "long texts", "weightings"]
+
+
+def test_the_targets_stand_beside_the_report(report):
+    _, folder, _, _ = report
+    rows = json.loads((folder / "report" / "targets.json").read_text())
+    assert [row["name"] for row in rows] == NAMES
+    assert [row["target"] for row in rows] == [100, 40, 4, 0.01]
+    assert [row["direction"] for row in rows] == [">=", ">=", "<=", "<="]
+    assert {row["command"] for row in rows} == {"the command"}
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in NAMES)
+
+
+def test_the_results_are_those_of_the_tables(report):
+    _, folder, _, _ = report
+    results = json.loads((folder / "report" / "results.json").read_text())
+    assert len(prepare_noise(results["noise"])) == 2 * len(results["noise"])
+    assert len(prepare_agreement(results["agreement"])) == len(results["agreement"])
+    # ours, and every rival that was timed
+    assert set(prepare_speed(results["speed"])["name"]) == {"ours", EARLIER, LLADA}
+    assert results["speed"]["same_as_replay"] == 1
+    assert sum(results["reference"].values()) == TINY.n_texts
+    record = json.loads((folder / "report" / "run.json").read_text())
+    assert sum(record["splits"].values()) == record["n_texts"] == TINY.n_texts
+    assert next(iter(record["splits"])) == "validation"
+
+
+def test_a_second_call_makes_no_forward_again(report):
+    """All but the times comes from the store: the same figures to the last bit."""
+    _, folder, _, options = report
+    before = json.loads((folder / "report" / "results.json").read_text())
+    main(TINY, **{**options, "output": folder / "again"})
+    after = json.loads((folder / "again" / "results.json").read_text())
+    for part in ("noise", "short", "agreement", "reference", "long", "weighting"):
+        assert before[part] == after[part]
+    assert before["speed"]["rivals"] == after["speed"]["rivals"]
+
+
+def test_targets_come_from_the_rows_that_they_name():
+    speedups = {EARLIER: {"ratio": 150.0}, LLADA: {"ratio": 39.0}}
+    adaptive = {"rule": "adaptive", "target": 0.01, "agreement": 0.995, "flip_rate": 0.005, "forwards": 3.5}
+    rows = target_rows({"agreement": [adaptive], "speed": {"speedups": speedups}}, "command")
+    assert [(row["name"], row["value"], row["met"]) for row in rows] == list(
+        zip(NAMES, (150.0, 39.0, 3.5, 0.005), (True, False, True, True), strict=True)
+    )
+
+
+def test_a_bound_is_called_a_bound():
+    row = {"draws": 640, "ratio": 200.0, "ratios": [190.0, 210.0], "published_draws": 5, "published_ratio": 1.6}
+    assert "lower bound" in speed_sentence(EARLIER, {**row, "reaches": False})
+    assert "lower bound" not in speed_sentence(EARLIER, {**row, "reaches": True})
+
+
+def test_a_limit_reaches_every_number_of_texts():
+    limited = PRESETS["full"].limited(7)
+    assert limited.n_texts == limited.n_speed_texts == limited.n_rule_texts == limited.n_rival_texts == 7
+    assert limited.n_pairs == PRESETS["full"].n_pairs
+    assert PRESETS["small"].limited(None) == PRESETS["small"]
+    assert PRESETS["full"].n_texts >= 2000
+    assert PRESETS["full"].n_speed_texts == 500
+
+
+def test_numbers_and_tables():
+    assert [number(value) for value in (1234.5, 12.34, 0.12345, None, float("nan"))] == [
+        "1,234",
+        "12.3",
+        "0.123",
+        "–",
+        "–",
+    ]
+    assert percent(0.5) == "50.0 %"
+    assert table({"a": lambda row: row["a"], "b": lambda row: str(row["b"])}, [{"a": "x", "b": 1}]).splitlines() == [
+        "| a | b |", "|---|--:|", "| x | 1 |",
+    ]  # fmt: skip
 
 
 def test_the_command_line_names_its_options():
     assert _parser().parse_args(["--preset", "full", "--limit", "5"]).limit == 5
-    assert callable(main)

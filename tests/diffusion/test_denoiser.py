@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch
 from gencls.diffusion import denoiser as denoiser_module
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser, EncodedPositions, RowBatch
+from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
 C = 3
 MODES = ["independent", "adapter", "conditional", "prompt"]
@@ -48,6 +51,22 @@ def rows_of(batch, index):
     return RowBatch(*(getattr(batch, name)[index] for name in batch.__dataclass_fields__))
 
 
+@torch.no_grad()
+def encode_and_read(denoiser, batches, class_ids, dtype=torch.float32):
+    """The fast way to what `forward` gives, (C, n_scored) for each batch; the batches are read together."""
+    encoded = [denoiser.encode(batch, class_ids, dtype) for batch in batches]
+    sizes = [int(batch.scored.sum()) for batch in batches]
+    assert [len(positions) for positions in encoded] == sizes
+    targets = torch.cat([batch.target_ids[batch.scored] for batch in batches])
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        positions = EncodedPositions.cat(encoded)
+        assert len(positions) % PROJECTION_ROWS == 0
+        values = denoiser.read(positions, class_ids, torch.arange(len(targets)), targets)
+    assert values.shape == (len(class_ids), len(targets))
+    assert values.dtype == torch.float32
+    return list(values.split(sizes, dim=1))
+
+
 @pytest.fixture(scope="module", params=MODES)
 def denoiser(request):
     return make(request.param)
@@ -83,13 +102,80 @@ def test_a_mixed_batch_equals_its_rows_one_by_one(denoiser):
             assert (by_class[first] - by_class[second]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("class_ids", [(0, 1, 2, C), (C, 1)])
-def test_by_class_equals_one_call_a_class(denoiser, class_ids):
-    batch = make_batch(denoiser.frame)
-    expected = torch.stack([denoiser(batch, torch.full((4,), index)) for index in class_ids])
-    torch.testing.assert_close(denoiser.by_class(batch, class_ids), expected, **CLOSE)
-    with torch.no_grad():
-        torch.testing.assert_close(denoiser.by_class(batch, class_ids), expected, **CLOSE)
+@pytest.mark.parametrize("class_ids", [(0, 1, 2, C), (C, 1), (C,), (0,), (1, 1)])
+def test_encode_and_read_equal_one_call_a_class(denoiser, class_ids):
+    """Positions of several batches of other shapes in one pool, up to several chunks of it."""
+    shapes = [(6, 1, 9, 4), (30, 2, 7, 7), (200, 120, 90, 180)]
+    batches = [make_batch(denoiser.frame, lengths=shape, seed=seed) for seed, shape in enumerate(shapes)]
+    assert sum(int(batch.scored.sum()) for batch in batches) > PROJECTION_ROWS
+    found = encode_and_read(denoiser, batches, class_ids)
+    for batch, values in zip(batches, found, strict=True):
+        expected = torch.stack([denoiser(batch, torch.full((4,), index)) for index in class_ids]).detach()
+        torch.testing.assert_close(values, expected, **CLOSE)
+    torch.testing.assert_close(encode_and_read(denoiser, batches[:1], class_ids)[0], found[0], **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_encode_and_read_in_short_types_are_near(denoiser, dtype):
+    batches, class_ids = [make_batch(denoiser.frame, lengths=(30, 12, 25, 40))], (0, 2, C)
+    plain, short = (encode_and_read(denoiser, batches, class_ids, kind)[0] for kind in (torch.float32, dtype))
+    assert not torch.equal(short, plain)
+    torch.testing.assert_close(short, plain, atol=0.2, rtol=0.02)
+    assert (short - plain).mean(dim=1).abs().max() < 0.02
+
+
+@torch.no_grad()
+def test_one_row_answers_for_several_texts(denoiser):
+    """Any position may be asked for any token, any number of times."""
+    batch, class_ids = make_batch(denoiser.frame), (1, C)
+    n_scored = int(batch.scored.sum())
+    places = torch.arange(n_scored).repeat_interleave(denoiser.vocab_size)
+    tokens = torch.arange(denoiser.vocab_size).repeat(n_scored)
+    positions = EncodedPositions.cat([denoiser.encode(batch, class_ids)])
+    log_probs = denoiser.read(positions, class_ids, places, tokens).view(2, n_scored, -1)
+    torch.testing.assert_close(log_probs.double().exp().sum(dim=2), torch.ones(2, n_scored).double(), **CLOSE)
+    targets = batch.target_ids[batch.scored]
+    for values, index in zip(log_probs, class_ids, strict=True):
+        expected = denoiser(batch, torch.full((4,), index))
+        torch.testing.assert_close(values.gather(1, targets[:, None])[:, 0], expected, **CLOSE)
+
+
+def test_classes_share_hidden_states_where_the_mode_says_so(denoiser):
+    encoded = denoiser.encode(make_batch(denoiser.frame), (0, 1, C))
+    assert len(encoded.hidden) == (1 if denoiser.network.shares_hidden else 3)
+    assert denoiser.network.shares_hidden == (mode_of(denoiser) == "conditional")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reading_follows_every_weight(dtype):
+    """Nothing that was derived from old weights is used."""
+    denoiser = make("conditional")
+    batches, before = [make_batch(denoiser.frame)], None
+    weights = {"bias": denoiser.bias, "class_bias": denoiser.class_bias, "gate": denoiser.gate.weight}
+    weights |= {name: getattr(denoiser.network, name) for name in ("up", "down", "embedding")}
+    weights |= {"projection": denoiser.projection, "pairs": denoiser.pairs.values}
+    for name, value in weights.items():
+        before = encode_and_read(denoiser, batches, (0, 1), dtype)[0]
+        if name == "pairs":
+            denoiser.pairs.set_table(denoiser.pairs.keys, 3 * value)
+        else:
+            with torch.no_grad():
+                value.mul_(1.5)
+        after = encode_and_read(denoiser, batches, (0, 1), dtype)[0]
+        assert not torch.equal(after, before), name
+        assert torch.equal(encode_and_read(copy.deepcopy(denoiser), batches, (0, 1), dtype)[0], after), name
+    expected = torch.stack([denoiser(batches[0], torch.full((4,), index)) for index in (0, 1)]).detach()
+    torch.testing.assert_close(encode_and_read(denoiser, batches, (0, 1))[0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reading_after_loading_other_weights(dtype):
+    first, second = make("conditional", seed=0), make("conditional", seed=1)
+    batches = [make_batch(first.frame)]
+    expected = encode_and_read(first, batches, (0, C), dtype)[0]
+    assert (encode_and_read(second, batches, (0, C), dtype)[0] - expected).abs().max() > 1e-2
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(encode_and_read(second, batches, (0, C), dtype)[0], expected)
 
 
 @torch.no_grad()
@@ -128,6 +214,7 @@ def test_training_and_evaluation_attention_agree(denoiser):
 def test_nothing_scored_and_empty_texts(denoiser):
     batch = make_batch(denoiser.frame, lengths=(3, 2))
     batch.scored = torch.zeros_like(batch.scored)
+    assert [values.shape for values in encode_and_read(denoiser, [batch], (0, C))] == [(2, 0)]
     classes = torch.tensor([0, C])
     assert denoiser(batch, classes).shape == (0,)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.collator import frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser, EncodedPositions, RowBatch
 from gencls.diffusion.pairs import PairBias, PairCounts, count_pairs, pair_deviations, pair_scores
 
 C, V = 3, 99
@@ -207,13 +207,36 @@ def test_a_state_without_pairs_is_reported_as_missing():
 
 @pytest.mark.parametrize("mode", MODES)
 @torch.no_grad()
-def test_by_class_equals_one_call_per_class(mode):
+def test_encode_and_read_add_the_pairs_of_each_class(mode):
     denoiser = make(mode)
     batch, classes = make_batch(denoiser.frame), [2, 0, C]
-    found = denoiser.by_class(batch, classes)
+    targets = batch.target_ids[batch.scored]
+    places = torch.arange(len(targets))
+    found = denoiser.read(EncodedPositions.cat([denoiser.encode(batch, classes)]), classes, places, targets)
     for row, index in zip(found, classes, strict=True):
         torch.testing.assert_close(row, denoiser(batch, torch.full((4,), index)), **CLOSE)
     assert (found[0] - found[1]).abs().max() > 0.1
+
+
+def test_lookup_against_the_dense_table():
+    keys, values = random_table()
+    bias, table = PairBias(C, V), dense(keys, values)
+    generator = np.random.default_rng(4)
+    first, second = generator.integers(-1, 35, size=(2, 500))
+    assert not bias.lookup(torch.from_numpy(first), torch.from_numpy(second), 0).any()  # an empty table
+    bias.set_table(torch.from_numpy(keys), torch.from_numpy(values))
+    for index in range(C + 1):
+        expected = np.where((first >= 0) & (second >= 0), table[index, first, second], 0.0)
+        found = bias.lookup(torch.from_numpy(first), torch.from_numpy(second), index)
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+        assert expected.any() == (index < C)
+
+
+def test_a_neighbour_that_is_missing_is_not_taken_for_another_pair():
+    """-1 * V + second is a negative key, and first * V - 1 is that of the pair (first - 1, V - 1)."""
+    bias = PairBias(1, V)
+    bias.set_table(torch.tensor([0, 6 * V + V - 1]), torch.tensor([[1.0, 2.0]]))
+    assert bias.lookup(torch.tensor([7, -1, 6]), torch.tensor([-1, 0, V - 1]), 0).tolist() == [0.0, 0.0, 2.0]
 
 
 def test_gradients_reach_the_gate_of_the_pairs():
