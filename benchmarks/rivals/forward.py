@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.batches import RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 from gencls.likelihood.precision import Precision, autocast, resolve_precision
 

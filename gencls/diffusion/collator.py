@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencls.diffusion.denoiser import RowBatch
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.masking import random_order
 from gencls.diffusion.schedule import LevelSchedule
 from gencls.diffusion.tokens import TokenFrame

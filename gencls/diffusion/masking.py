@@ -131,8 +131,8 @@ def spaced_blocks(n_tokens: int, n_steps: int, *, generator: np.random.Generator
     """Draw blocks that are spread evenly over the text: of every S consecutive tokens one in each block.
 
     A uniform order leaves some hidden tokens without any neighbour in sight and gives others more than they need.
-    Here every token of a later block has a visible one within S places, which tightens the bound and, because all draws
-    see equally much, takes away much of its noise (measured in ``reports/estimators``).
+    Here (nearly) every token of a later block has a visible one within S places, which tightens the bound and, because
+    all draws see equally much, takes away much of its noise (measured in ``reports/estimators``).
 
     Parameters
     ----------

@@ -27,6 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gencls.diffusion.tiles import TileEntries, TileIndex
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -132,63 +134,6 @@ def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[N
     return scores
 
 
-@dataclass(frozen=True)
-class _TileIndex:
-    """The table of pairs as the tiles of the vocabulary want it: first by left token, then by right token.
-
-    Attributes
-    ----------
-    width : int
-        Tokens of a tile.
-    starts : Tensor of shape (n_tiles + 1, 2 V), int64
-        First entry of each tile for each left and each right token.
-    columns : Tensor of shape (2 P,), int64
-        Token that an entry adds to.
-    values : Tensor of shape (C, 2 P), nats
-    """
-
-    width: int
-    starts: Tensor
-    columns: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True)
-class TileEntries:
-    """Non-zero additions to the logits of n positions, grouped by tiles of the vocabulary.
-
-    Attributes
-    ----------
-    values : Tensor of shape (C, P'), nats
-    sources : Tensor of shape (E,), int64
-        Places in `values`.
-    gates : Tensor of shape (E,), float32
-        Of the position of each entry.
-    cells : Tensor of shape (E,), int64
-        Cell in the tile's (n, width) logits, flattened.
-    bounds : list of n_tiles + 1 int
-        Entries of tile t are ``bounds[t]`` to ``bounds[t + 1]``.
-    """
-
-    values: Tensor
-    sources: Tensor
-    gates: Tensor
-    cells: Tensor
-    bounds: list[int]
-
-    def additions(self, class_id: int, dtype: torch.dtype) -> Tensor | None:
-        """Return what the entries add under a class, shape (E,); None for "no class", which adds nothing."""
-        if class_id >= len(self.values):
-            return None
-        return self.values[class_id].index_select(0, self.sources).mul_(self.gates).to(dtype)
-
-    def add_to(self, logits: Tensor, tile: int, additions: Tensor | None) -> None:
-        """Add to the logits (n, width) of a tile, in place."""
-        if additions is not None:
-            where = slice(self.bounds[tile], self.bounds[tile + 1])
-            logits.view(-1).index_add_(0, self.cells[where], additions[where])
-
-
 class PairBias(nn.Module):
     """The pair deviations as a sparse table that adds to logits.
 
@@ -209,7 +154,7 @@ class PairBias(nn.Module):
         self.register_buffer("values", torch.zeros(n_classes, 0))
         self.training_values: Tensor | None = None
         self._index: tuple[Tensor, ...] | None = None
-        self._tiles: _TileIndex | None = None
+        self._tiles: TileIndex | None = None
 
     def set_table(self, keys: Tensor, values: Tensor) -> None:
         """Set the pairs: keys (P,) ascending and deviations (C, P) in nats."""
@@ -311,7 +256,7 @@ class PairBias(nn.Module):
         """Sort the table for `by_tile`, for use by several threads."""
         self._tile_index(width)
 
-    def _tile_index(self, width: int) -> _TileIndex:
+    def _tile_index(self, width: int) -> TileIndex:
         known = self._tiles
         if known is None or known.width != width or known.starts.device != self.keys.device:
             size, device = self.vocab_size, self.keys.device
@@ -321,7 +266,7 @@ class PairBias(nn.Module):
             by_right = self.keys[place_r] % size * size + column_r
             starts = [torch.searchsorted(self.keys, wanted), torch.searchsorted(by_right, wanted) + len(self.keys)]
             values = torch.cat([self.values[:, place_l], self.values[:, place_r]], dim=1)
-            known = _TileIndex(width, torch.cat(starts, dim=1), torch.cat([column_l, column_r]), values)
+            known = TileIndex(width, torch.cat(starts, dim=1), torch.cat([column_l, column_r]), values)
             self._tiles = known
         return known
 

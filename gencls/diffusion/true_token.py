@@ -1,8 +1,8 @@
 r"""Log-probabilities of true tokens with their gradient: the vocabulary side of training.
 
-Automatic differentiation of a softmax over V tokens keeps and passes over half a dozen arrays (n, V) in float32; that is
-more than half of a training step on a processor. Written out, one such array in the type of the matrix products is
-enough. With :math:`l_i` the logits, :math:`t_i` the true token and :math:`g_i` the gradient that arrives,
+Automatic differentiation of a softmax over V tokens keeps and passes over half a dozen arrays (n, V) in float32;
+that is more than half of a training step on a processor. Written out, one such array in the type of the matrix products
+is enough. With :math:`l_i` the logits, :math:`t_i` the true token and :math:`g_i` the gradient that arrives,
 
 .. math:: \log p_i = l_{i t_i} - \log \sum_v e^{l_{iv}}, \qquad
           \frac{\partial}{\partial l_{iv}} = g_i \left([v = t_i] - \frac{e^{l_{iv}}}{\sum_u e^{l_{iu}}}\right),
@@ -140,7 +140,7 @@ class _Chunk:
     pair_gate: Tensor
 
     def exponentials(self, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Fill `out` (rows, V) with terms of the softmax; returns the log of their sum, and what makes them sum to one."""
+        """Fill `out` (rows, V) with the softmax's terms; returns the log of their sum and what makes it one."""
         self._logits(out)
         sums = row_sums(out.exp_()).to(self.pair_gate.dtype)
         if torch.isfinite(sums).all() and (sums > 0).all():

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gencls.diffusion.pairs import PairBias, TileEntries
+from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.tiles import TileEntries
 
 #: Rows of the vocabulary projection computed at once without gradients. Always this many (short chunks are padded),
 #: because another shape may run another kernel and round differently.

@@ -23,22 +23,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.denoiser import RowBatch
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.tokens import TokenFrame
+from gencls.likelihood.checks import check_classes, check_precision, checked_ids
 from gencls.likelihood.engine import Scores
-from gencls.likelihood.passes import device_of
+from gencls.likelihood.passes import device_of, evaluating
 from gencls.likelihood.precision import Precision, autocast, resolve_precision
 from gencls.likelihood.rows import Row, bucket_of, check_lengths, micro_batch, row_limit
 from gencls.likelihood.work import sum_in_order
@@ -109,14 +109,14 @@ def score_by_confidence(
         If a text is too long or no array of integers, or an argument makes no sense; before any work.
     """
     columns = list(range(scorer.n_classes)) if classes is None else [int(index) for index in classes]
-    texts = [np.asarray(ids) for ids in token_ids]
+    texts = [checked_ids(ids) for ids in token_ids]
     _check(scorer, columns, texts, tokens_per_step, precision)
     settled = resolve_precision(precision, device_of(scorer))
     sampler = _Sampler(scorer, settled, row_limit(scorer), int(tokens_per_step))
     n_tokens = np.array([len(ids) for ids in texts], dtype=np.int64)
     samples = np.zeros((len(texts), len(columns), 1))
     hidden = not progress or bool(os.environ.get("CI"))
-    with _evaluation(scorer), tqdm(total=samples.size, unit="score", desc="scoring", disable=hidden) as bar:
+    with evaluating(scorer), tqdm(total=samples.size, unit="score", desc="scoring", disable=hidden) as bar:
         for column, class_id in enumerate(columns):
             for text in sampler.finished(texts, class_id):
                 samples[text.index, column, 0] = sum_in_order(text.log_probs) if len(text.log_probs) else 0.0
@@ -146,7 +146,7 @@ class _Text:
     @classmethod
     def start(cls, index: int, token_ids: NDArray[np.integer]) -> _Text:
         n_tokens = len(token_ids)
-        return cls(index, token_ids.astype(np.int64), np.ones(n_tokens, dtype=bool), np.zeros(n_tokens))
+        return cls(index, np.asarray(token_ids, dtype=np.int64), np.ones(n_tokens, dtype=bool), np.zeros(n_tokens))
 
     def row(self) -> Row:
         places = np.flatnonzero(self.hidden)
@@ -212,37 +212,15 @@ def _checked(answers: tuple[Tensor, Tensor], n_expected: int) -> list[FloatArray
     return arrays
 
 
-@contextmanager
-def _evaluation(scorer: MarginScorer) -> Iterator[None]:
-    """Evaluation without gradients; the scorer's mode is put back."""
-    with ExitStack() as stack:
-        if isinstance(scorer, nn.Module) and scorer.training:
-            stack.callback(scorer.train)
-            scorer.eval()
-        stack.enter_context(torch.inference_mode())
-        yield
-
-
 def _check(
-    scorer: MarginScorer,
-    classes: list[int],
-    texts: Sequence[NDArray[np.generic]],
-    tokens_per_step: int,
-    precision: str,
+    scorer: MarginScorer, classes: list[int], texts: Sequence[IntArray], tokens_per_step: int, precision: str
 ) -> None:
-    for ids in texts:
-        if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
-            got = f"shape {ids.shape} of {ids.dtype}"
-            raise ValueError(three_parts("token ids as one-dimensional integer arrays", got, "Tokenize the texts."))
     longest = max((len(ids) for ids in texts), default=0)
     if longest > MAX_CONFIDENCE_TOKENS:
         expected = f"at most {MAX_CONFIDENCE_TOKENS} tokens for the confidence estimator"
         raise ValueError(three_parts(expected, str(longest), "Use the path for long texts."))
-    check_lengths([ids.astype(np.int64) for ids in texts], scorer.frame, row_limit(scorer))
+    check_lengths(texts, scorer.frame, row_limit(scorer))
     if tokens_per_step < 1:
         raise ValueError(three_parts("tokens_per_step >= 1", str(tokens_per_step), "The default is 1."))
-    if precision not in get_args(Precision):
-        raise ValueError(three_parts(f"a precision out of {get_args(Precision)}", repr(precision), "Use 'float32'."))
-    if not classes or not all(0 <= index <= scorer.n_classes for index in classes):
-        expected = f"class indices in 0..{scorer.n_classes} ({scorer.n_classes} is 'no class')"
-        raise ValueError(three_parts(expected, str(classes), "Leave `classes` out to score all of them."))
+    check_precision(precision)
+    check_classes(classes, scorer.n_classes)

@@ -25,23 +25,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
-from gencls.data.errors import three_parts
+from gencls.likelihood.checks import check_classes, check_counts, check_precision, checked_contexts, checked_ids
 from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.parallel import run_spans
-from gencls.likelihood.passes import Passes, TokenScorer, device_of
+from gencls.likelihood.passes import Passes, TokenScorer, device_of, evaluating
 from gencls.likelihood.precision import Precision, resolve_precision
 from gencls.likelihood.rows import Bucket, Row, bucket_of, check_lengths, row_limit
+from gencls.likelihood.scores import Scores
 from gencls.likelihood.store import ForwardStore, ScoreStore, StoredForward, forward_key, scorer_fingerprint
 from gencls.likelihood.work import Forward, TextWork, sum_in_order
 
@@ -53,36 +51,6 @@ IntArray = NDArray[np.int64]
 PLANNED_ROWS = 2048
 #: Texts that share one blank row at most: bounds the questions of a batch.
 BLANK_TEXTS = 64
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What scoring gives.
-
-    Attributes
-    ----------
-    samples : ndarray of shape (N, C, K), float64, nats
-        Draws of log p(text | class), or of a bound on it.
-    n_tokens : ndarray of shape (N,), int64
-        Scored tokens of each text.
-    n_forwards : ndarray of shape (N,), int64
-        Forward passes that a text took under each class, a shared blank one counted in full.
-    steps : ndarray of shape (N, C, K, R), float64, nats, optional
-        What each forward pass of a draw adds to its sample, weight included.
-    n_draws : ndarray of shape (N,), int64, optional
-        Draws of each text, where they differ; NaN fills `samples` up behind them.
-    """
-
-    samples: FloatArray
-    n_tokens: IntArray
-    n_forwards: IntArray
-    steps: FloatArray | None = None
-    n_draws: IntArray | None = None
-
-    def mean(self) -> FloatArray:
-        """Return the mean over each text's draws, shape (N, C), nats: the same bits whatever fills them up."""
-        drawn = ~np.isnan(self.samples)
-        return np.asarray(sum_in_order(np.where(drawn, self.samples, 0.0)) / drawn.sum(axis=2))
 
 
 def score_texts(
@@ -140,10 +108,12 @@ def score_texts(
         If a text is longer than the scorer's positions, or an argument makes no sense; before any work.
     """
     columns = list(range(scorer.n_classes)) if classes is None else [int(index) for index in classes]
-    texts = [_checked_ids(ids) for ids in token_ids]
-    contexts = _checked_contexts(n_context, texts)
+    texts = [checked_ids(ids) for ids in token_ids]
+    contexts = checked_contexts(n_context, texts)
     draws = first_draw, estimator.n_plan_draws if n_draws is None else int(n_draws)
-    _check_options(scorer, columns, precision, n_jobs, draws)
+    check_classes(columns, scorer.n_classes)
+    check_precision(precision)
+    check_counts(n_jobs, draws)
     limit = row_limit(scorer)
     check_lengths(texts, scorer.frame, limit)
     device = device_of(scorer)
@@ -153,7 +123,7 @@ def score_texts(
     job = _Job(passes, estimator, int(seed), draws, limit, by_step, forwards)
     order = np.array(sorted(range(len(texts)), key=lambda row: (len(texts[row]), contexts[row], row)), dtype=np.int64)
     hidden = not progress or bool(os.environ.get("CI"))
-    with _scoring(scorer), tqdm(total=len(texts), unit="text", desc="scoring", disable=hidden) as bar:
+    with evaluating(scorer), tqdm(total=len(texts), unit="text", desc="scoring", disable=hidden) as bar:
         scorer_of_spans = _SpanScorer(job, texts, contexts, passes.takes_threads)
         results = run_spans(scorer_of_spans, order, n_jobs=n_jobs, on_done=bar.update)
     return _joined(results, np.array([len(ids) for ids in texts]) - np.array(contexts, dtype=np.int64), job)
@@ -202,7 +172,7 @@ class _SpanScorer:
     def __call__(self, rows: IntArray, on_done: Callable[[int], Any]) -> list[_Finished]:
         """Score the texts of some rows."""
         finished: list[_Finished] = []
-        with _scoring(self.job.passes.scorer):
+        with evaluating(self.job.passes.scorer):
             for works in self._planned(rows):
                 for batch in self.job.passes.run(_asked(self.job, works)):
                     _deliver(self.job, batch)
@@ -307,64 +277,3 @@ def _opened(store: ScoreStore | None, scorer: TokenScorer, classes: list[int], p
     fingerprint = store.fingerprint or scorer_fingerprint(scorer)
     device = device_of(scorer).type
     return store.open({"scorer": fingerprint, "classes": classes, "precision": precision, "device": device})
-
-
-@contextmanager
-def _scoring(scorer: TokenScorer) -> Iterator[None]:
-    """Evaluation without gradients; the scorer's mode is put back."""
-    with ExitStack() as stack:
-        if isinstance(scorer, nn.Module) and scorer.training:
-            stack.callback(scorer.train)
-            scorer.eval()
-        stack.enter_context(torch.inference_mode())
-        yield
-
-
-def _checked_ids(ids: NDArray[np.integer]) -> IntArray:
-    array = np.asarray(ids)
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ValueError(
-            three_parts(
-                "token ids as one-dimensional integer arrays",
-                f"shape {array.shape} of {array.dtype}",
-                "Tokenize the texts first (gencls.diffusion.tokens.tokenize).",
-            )
-        )
-    return array.astype(np.int64)
-
-
-def _checked_contexts(n_context: Sequence[int] | None, texts: Sequence[IntArray]) -> list[int]:
-    if n_context is None:
-        return [0] * len(texts)
-    counts = [int(count) for count in n_context]
-    if len(counts) != len(texts) or any(not 0 <= c <= len(ids) for c, ids in zip(counts, texts, strict=False)):
-        raise ValueError(
-            three_parts(
-                f"n_context as {len(texts)} numbers between 0 and each text's length",
-                f"{len(counts)} numbers, {min(counts, default=0)} to {max(counts, default=0)}",
-                "Use `gencls.diffusion.tokens.chunks`.",
-            )
-        )
-    return counts
-
-
-def _check_options(
-    scorer: TokenScorer, classes: list[int], precision: str, n_jobs: int, draws: tuple[int, int]
-) -> None:
-    if precision not in get_args(Precision):
-        known = get_args(Precision)
-        raise ValueError(three_parts(f"a precision out of {known}", repr(precision), "Use 'auto'."))
-    if n_jobs < 1:
-        raise ValueError(three_parts("n_jobs >= 1", str(n_jobs), "The default is 1."))
-    if draws[0] < 0 or draws[1] < 1:
-        raise ValueError(
-            three_parts("first_draw >= 0 and n_draws >= 1", f"{draws[0]} and {draws[1]}", "Leave them out.")
-        )
-    if not classes or not all(0 <= index <= scorer.n_classes for index in classes):
-        raise ValueError(
-            three_parts(
-                f"class indices in 0..{scorer.n_classes} ({scorer.n_classes} is 'no class')",
-                str(classes),
-                "Leave `classes` out to score all of them.",
-            )
-        )

@@ -128,9 +128,10 @@ class Estimator:
         return self.n_mc_samples * (1 if self.is_linear else self.n_importance)
 
     def n_forwards(self, n_draws: int | None = None, *, n_tokens: int | None = None) -> int:
-        """Return how many forward passes some draws of the plan take under each class.
+        """Return how many forward passes some draws of the plan take under each class, at most.
 
-        Paths begin with a pass that hides everything. It is the same for all draws, and counted once.
+        Fewer where a text has fewer tokens than steps, or where masks coincide. Paths begin with a pass that hides
+        everything. It is the same for all draws, and counted once.
 
         Parameters
         ----------

@@ -8,7 +8,7 @@ but for the last one, however few tokens each row asks about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.denoiser import Denoiser, EncodedPositions, RowBatch
+from gencls.diffusion.batches import EncodedPositions, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.tokens import TokenFrame
 from gencls.likelihood.precision import autocast
 from gencls.likelihood.rows import Bucket, MicroBatch, Row, answers, micro_batch, questions
@@ -139,6 +140,17 @@ class Passes:
 
     def _context(self) -> AbstractContextManager[Any]:
         return autocast(self.precision, self.device)
+
+
+@contextmanager
+def evaluating(scorer: object) -> Iterator[None]:
+    """Evaluation without gradients; the scorer's mode is put back."""
+    with ExitStack() as stack:
+        if isinstance(scorer, nn.Module) and scorer.training:
+            stack.callback(scorer.train)
+            scorer.eval()
+        stack.enter_context(torch.inference_mode())
+        yield
 
 
 def device_of(scorer: object) -> torch.device:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import Prompt
-from gencls.diffusion.denoiser import RowBatch
 from gencls.diffusion.tokens import TokenFrame
 
 FloatArray = NDArray[np.float64]

@@ -19,8 +19,9 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from gencls.data.storage import read_json, write_json
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.collator import DiffusionCollator
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
 from gencls.training.examples import ScheduledExamples
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.rivals import earlier_scorer, llada
 from benchmarks.rivals.independent import batched_scores, class_seed
-from gencls.diffusion.denoiser import RowBatch
+from gencls.diffusion.batches import RowBatch
 
 
 def by_hand(denoiser, ids, hidden, class_index):

@@ -8,12 +8,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from gencls.diffusion.attention import PRODUCTS, products_attention
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 
 B, H, L, D = 5, 3, 17, 8
 LENGTHS = torch.tensor([17, 9, 1, 16, 12])

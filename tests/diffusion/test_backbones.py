@@ -21,8 +21,9 @@ from transformers import (
 
 from gencls.diffusion import backbones
 from gencls.diffusion.backbones import build_backbone, load_backbone, split_model
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import LinearHead
 from gencls.diffusion.tokens import tiny_tokenizer
 

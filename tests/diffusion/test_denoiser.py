@@ -10,8 +10,9 @@ import torch
 
 from gencls.diffusion import denoiser as denoiser_module
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import EncodedPositions, RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, EncodedPositions, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
 C = 3

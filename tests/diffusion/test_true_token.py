@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from gencls.diffusion import true_token
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
 
 N, D, V, G = 7, 4, 11, 3

@@ -8,8 +8,9 @@ import torch
 from sklearn.naive_bayes import MultinomialNB
 
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.pairs import PairCounts
 from gencls.diffusion.statistics import ClassStatistics
 from gencls.diffusion.unigram import (

@@ -11,8 +11,9 @@ from torch import nn
 
 from gencls.diffusion import exact
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.tokens import TokenFrame
 from gencls.likelihood.confidence import MAX_CONFIDENCE_TOKENS, score_by_confidence
 

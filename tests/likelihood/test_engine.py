@@ -12,8 +12,9 @@ from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
 from gencls.diffusion.backbones import load_backbone, split_model
+from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.denoiser import Denoiser, RowBatch
+from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 from gencls.likelihood.engine import Scores, score_texts

@@ -1,0 +1,102 @@
+"""Tensors on their way through a denoiser: rows in, scored positions between encoder and vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gencls.diffusion.vocabulary import PROJECTION_ROWS
+
+
+@dataclass
+class RowBatch:
+    """Rows for the network.
+
+    Attributes
+    ----------
+    input_ids : Tensor of shape (B, L), int64
+        Framed and padded tokens, hidden ones already replaced by the mask token.
+    attention_mask : Tensor of shape (B, L), int64
+    target_ids : Tensor of shape (B, L), int64
+        The tokens before hiding.
+    scored : Tensor of shape (B, L), bool
+        Positions whose log-probability is asked for; row-major order is the order of every result.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    target_ids: Tensor
+    scored: Tensor
+
+    def to(self, device: torch.device) -> RowBatch:
+        """Return the batch on a device."""
+        return RowBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+@dataclass
+class EncodedPositions:
+    """Scored positions between the encoder and the vocabulary.
+
+    Attributes
+    ----------
+    hidden : Tensor of shape (G, n, D)
+        Hidden states: G = 1 where all classes share them, else one set for each asked class.
+    left, right : Tensor of shape (n,), int64
+        Visible neighbours, -1 where there is none.
+    """
+
+    hidden: Tensor
+    left: Tensor
+    right: Tensor
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @classmethod
+    def cat(cls, parts: Sequence[EncodedPositions]) -> EncodedPositions:
+        """Join positions; their number is filled up to a multiple of `PROJECTION_ROWS` with copies of the first."""
+        left, right = (torch.cat([getattr(part, name) for part in parts]) for name in ("left", "right"))
+        hidden = torch.cat([part.hidden for part in parts], dim=1)
+        n_rows = -(-len(left) // PROJECTION_ROWS) * PROJECTION_ROWS
+        hidden = filled(hidden.transpose(0, 1), n_rows).transpose(0, 1)
+        return cls(hidden, filled(left, n_rows), filled(right, n_rows))
+
+
+@dataclass
+class ScoredPositions:
+    """What the output layer needs of the n scored positions; the first dimension of every tensor is n."""
+
+    features: Tensor
+    gate: Tensor
+    class_ids: Tensor
+    folds: Tensor | None
+    targets: Tensor
+    left: Tensor
+    right: Tensor
+
+    def chunks(self, n_rows: int) -> Iterator[tuple[int, ScoredPositions]]:
+        """Cut in chunks of exactly `n_rows`, the last one filled up; also give how many rows of each are real."""
+        for start in range(0, len(self.targets), n_rows):
+            size = min(n_rows, len(self.targets) - start)
+            parts = [
+                None if value is None else filled(value[start : start + n_rows], n_rows)
+                for value in (getattr(self, name) for name in self.__dataclass_fields__)
+            ]
+            yield size, ScoredPositions(*parts)  # type: ignore[arg-type]
+
+
+def filled(part: Tensor, n_rows: int) -> Tensor:
+    """Fill up to `n_rows` rows with copies of the first."""
+    return torch.cat([part, part[:1].expand(n_rows - len(part), *part.shape[1:])])
+
+
+def visible_neighbours(batch: RowBatch, mask_id: int) -> tuple[Tensor, Tensor]:
+    """Return the visible token to the left and to the right of each scored position, -1 where it is hidden."""
+    seen = torch.where(batch.input_ids == mask_id, -1, batch.input_ids)
+    nothing = seen.new_full((len(seen), 1), -1)
+    left = torch.cat([nothing, seen[:, :-1]], dim=1)[batch.scored]
+    right = torch.cat([seen[:, 1:], nothing], dim=1)[batch.scored]
+    return left, right
