@@ -259,7 +259,7 @@ def proportion(flips: int, n_texts: int) -> dict[str, float]:
 
 
 def forwards_at_agreement(rows: Sequence[dict[str, Any]], agreement: float = 0.99) -> float:
-    """Return the forwards at which decisions agree: those of the rule for that target, else the fewest of any row.
+    """Return the forwards of the adaptive rule for this agreement, if its decisions do agree as often.
 
     Parameters
     ----------
@@ -270,8 +270,7 @@ def forwards_at_agreement(rows: Sequence[dict[str, Any]], agreement: float = 0.9
     Returns
     -------
     float
-        NaN if no row agrees as often.
+        NaN if the rule misses it: the next best row would be one that was chosen on these texts.
     """
-    reaching = [row for row in rows if row["rule"] != "naive" and row["agreement"] >= agreement]
-    own = [row for row in reaching if row["rule"] == "adaptive" and np.isclose(row["target"], 1 - agreement)]
-    return float(min((row["forwards"] for row in own or reaching), default=np.nan))
+    own = [row for row in rows if row["rule"] == "adaptive" and np.isclose(row["target"], 1 - agreement)]
+    return float(next((row["forwards"] for row in own if row["agreement"] >= agreement), np.nan))

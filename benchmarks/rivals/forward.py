@@ -1,8 +1,9 @@
 """The model's ordinary forward pass, as a rival calls it: some rows of one text, one class, no padding.
 
-Kinder than the rivals' own code in three ways. The vocabulary projection is computed at hidden positions only (theirs
-computes all of them). The weights are brought into the short type once for all calls. And a row of few hidden tokens
-is not filled up to the chunk of the vocabulary side, as it is in our engine.
+Kinder than the rivals' own code in two ways. The vocabulary projection is computed at hidden positions only (theirs
+computes all of them), and a row of few hidden tokens is not filled up to the chunk of the vocabulary side, as it is in
+our engine. Not kinder: a call with few hidden tokens brings the projection into the short type anew, about a seventh of
+its time, as plain autocast without its cache would.
 """
 
 from __future__ import annotations

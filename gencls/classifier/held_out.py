@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +20,11 @@ from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.likelihood.adaptive import StoppingRule, fit_stopping_rule
 from gencls.likelihood.engine import Scores
+from gencls.likelihood.stopping import REFERENCE_DRAWS
 from gencls.likelihood.store import ScoreStore
 from gencls.training.config import TrainConfig
+
+logger = logging.getLogger("gencls.classifier")
 
 Self = TypeVar("Self", bound="HeldOutMixin")
 #: Fewest draws of the held-out texts that the stopping rule is fitted to.
@@ -106,8 +110,9 @@ class HeldOutMixin(ScoringMixin):
     def set_target_flip_rate(self: Self, rate: float | None) -> Self:
         """Score with an adaptive number of draws from now on, or with a fixed one (None); nothing is fitted.
 
-        What `calibrate` learned of the variance between draws is kept. Without it, every text takes at least two draws;
-        the temperature stays that of the draws it was fitted to.
+        What `calibrate` learned of the variance between draws is kept for another rate, but not its cap, and nothing
+        is kept after None: without a variance every text takes at least two draws, without a cap a text near a tie up
+        to 1 023. `calibrate` again is cheaper in the end. The temperature stays that of the draws it was fitted to.
 
         Parameters
         ----------
@@ -129,4 +134,8 @@ class HeldOutMixin(ScoringMixin):
         if known.target_flip_rate != rate:
             known = StoppingRule(0.01 if rate is None else rate, known.variance_prior)
         self.stopping_rule_ = None if rate is None else known
+        if rate is not None and known.max_draws == REFERENCE_DRAWS:
+            logger.warning(
+                "no cap is fitted for the rate %s: texts near a tie take up to %d draws", rate, REFERENCE_DRAWS
+            )
         return self

@@ -124,8 +124,8 @@ class ScoringMixin:
             return self._score(texts, estimator, first_draw=first_draw, n_draws=n_draws, **options)
 
         log_prior = self._untempered_prior(np.array([len(ids) for ids in token_ids]))
-        # the pass that all draws share is made again for every look, unless a store keeps it
-        shared = 2 * estimator.n_forwards(1) - estimator.n_forwards(2) if options.get("store") else 0
+        # the pass that all draws share; later looks find it in a store, or make one for all texts of a length
+        shared = 2 * estimator.n_forwards(1) - estimator.n_forwards(2)
         return score_adaptively(score, len(token_ids), log_prior=log_prior, rule=rule, shared_forwards=shared)
 
     def _untempered_prior(self, n_tokens: NDArray[np.integer]) -> FloatArray:

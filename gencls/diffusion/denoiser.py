@@ -173,12 +173,13 @@ class Denoiser(Reader):
 
     def _additions(self, scored: ScoredPositions) -> Additions:
         table, index = self._table_of(scored)
+        used, index = index.unique(return_inverse=True)  # of folds times classes, few are in a batch
         left, right, class_ids, folds = scored.left, scored.right, scored.class_ids, scored.folds
         entries = [
             self.pairs.entries(left[rows], right[rows], class_ids[rows], None if folds is None else folds[rows])
             for rows in row_chunks(len(index))
         ]
-        return Additions(table, index, entries)
+        return Additions(table[used], index, entries)
 
     def _table_of(self, scored: ScoredPositions) -> tuple[Tensor, Tensor]:
         """The class deviations (G, V) to use, and the row of each position."""

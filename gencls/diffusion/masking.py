@@ -128,7 +128,7 @@ def order_blocks(ranks: IntArray, n_steps: int) -> IntArray:
 
 
 def spaced_blocks(n_tokens: int, n_steps: int, *, generator: np.random.Generator) -> IntArray:
-    """Draw blocks that are spread evenly over the text: of every S consecutive tokens one in each block.
+    """Draw blocks that are spread evenly over the text: of every window of S tokens one in each block.
 
     A uniform order leaves some hidden tokens without any neighbour in sight and gives others more than they need.
     Here (nearly) every token of a later block has a visible one within S places, which tightens the bound and, because

@@ -129,7 +129,10 @@ class Reader(nn.Module):
         """Read classes that share hidden states (n, D)."""
         network, neighbours = self.network, (positions.left, positions.right)
         chunks = hidden.split(PROJECTION_ROWS)  # how many positions are read together must not change a kernel
-        features = torch.cat([network.head_of(group[0])(chunk) for chunk in chunks])
+        device = hidden.device.type
+        short = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        # on some devices autocast leaves a layer norm, which ends some heads, in float32
+        features = torch.cat([network.head_of(group[0])(chunk) for chunk in chunks]).to(short)
         gate = torch.cat([self.gate(chunk) for chunk in chunks]).float()
         added = [(features[:, :0], features)]
         if isinstance(network, Conditional):
@@ -142,7 +145,8 @@ class Reader(nn.Module):
             self._query_logits(own, gate, neighbours, places, token_ids, index)
             for (_, own), index in zip(added, group, strict=True)
         ]
-        return torch.stack(logits) - log_z[:, places]
+        # in a short type the largest term of a sum is rounded, and the true token's own logit is not
+        return (torch.stack(logits) - log_z[:, places]).clamp_max_(0.0)
 
     def _query_logits(
         self,

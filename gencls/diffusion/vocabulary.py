@@ -12,7 +12,9 @@ in tiles that stay in the processor's cache:
 * no maximum is searched: logits of a language model are far from the 88 at which exp overflows. A sum that overflows
   or vanishes all the same is computed again with its maximum.
 
-The sums run in float32. Only the true token's logit enters a score unaveraged; it is computed apart, in float32.
+The sums run in float32. The true token's logit enters a score unaveraged, so it is computed apart, in float32. In
+bfloat16 the terms of a sum are rounded one by one; where a single token has nearly all of the probability, nothing
+averages its rounding, and the normaliser is off by some hundredths of a nat.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ position is padding. So
 * the vocabulary side works on chunks of a constant number of positions;
 * log-probabilities are summed one after the other, in float64, in the order of the text.
 
-The promise holds for one machine and device. Memory is bounded: texts, plans and masks are made as they are needed.
+The promise holds for one machine and device, and to the last bit for processors only: on a GPU two neighbours' pairs
+may be added to one logit in either order. Memory is bounded: texts, plans and masks are made as they are needed.
 """
 
 from __future__ import annotations

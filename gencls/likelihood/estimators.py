@@ -89,7 +89,7 @@ class Estimator:
     n_mc_samples : int
         K, draws. K >= 2 gives standard errors.
     order : {"spaced", "uniform", "left_to_right"}
-        Of the path and the chain; spaced: of every S consecutive tokens one in each block.
+        Of the path and the chain; spaced: of every window of S tokens one in each block.
     n_importance : int
         Paths of one draw of ``importance_path``.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -108,12 +109,20 @@ def _on_threads(score: SpanScorer[Result], rows: IntArray, on_done: OnDone) -> l
     n_most = max(1, len(rows) // MIN_SPAN)
     n_threads = min(torch.get_num_threads(), MAX_THREADS, n_most)
     spans = np.array_split(rows, min(n_threads * SPANS_PER_THREAD, n_most))
+    stopped = Event()
+
+    def go_on(n_texts: int) -> None:
+        if stopped.is_set():
+            raise RuntimeError("stopped, because another thread failed or the user asked for it")
+        on_done(n_texts)
+
     with _single_threaded_kernels(n_threads) as pool:
         # the last rows are the longest: what is long must not come last
-        running = [pool.submit(score, span, on_done) for span in reversed(spans)]
+        running = [pool.submit(score, span, go_on) for span in reversed(spans)]
         try:
             return [result for future in running for result in future.result()]
         except BaseException:
+            stopped.set()  # the other threads end at their next report, not with their span
             pool.shutdown(cancel_futures=True)
             raise
 

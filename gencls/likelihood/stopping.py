@@ -40,6 +40,8 @@ BoolArray = NDArray[np.bool_]
 REFERENCE_DRAWS = 1023
 #: Numbers of draws after which a text may be decided; few, because each costs a part of the level.
 LOOKS = (1, 2, 4, 8, 16, 64, 256, REFERENCE_DRAWS)
+#: What the cap is chosen from: it is a look itself, so there are never more looks than `LOOKS` has.
+CAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, REFERENCE_DRAWS)
 #: Texts of so many tokens have one mask only, so draws that are the same so far stay so. (Bernoulli masks of one
 #: token do differ; a single draw is believed nevertheless.)
 EXACT_TOKENS = 1
@@ -167,7 +169,7 @@ def fit_stopping_rule(
 ) -> StoppingRule:
     """Fit the variance prior and the cap on held-out scores; no labels are needed.
 
-    The cap is the first of `LOOKS` whose `expected_flips` are within ``(1 - stop_share) * target_flip_rate``.
+    The cap is the first of `CAPS` whose `expected_flips` are within ``(1 - stop_share) * target_flip_rate``.
 
     Parameters
     ----------
@@ -189,8 +191,8 @@ def fit_stopping_rule(
     """
     prior = fit_variance_prior(samples, n_tokens, log_prior)
     budget = (1 - stop_share) * target_flip_rate
-    flips = (expected_flips(samples, n_tokens, log_prior, prior, look) for look in LOOKS)
-    cap = next(look for look, share in zip(LOOKS, flips, strict=True) if share <= budget or look == LOOKS[-1])
+    within = (expected_flips(samples, n_tokens, log_prior, prior, cap) <= budget for cap in CAPS)
+    cap = next((cap for cap, is_within in zip(CAPS, within, strict=True) if is_within), REFERENCE_DRAWS)
     return StoppingRule(target_flip_rate, prior, cap, stop_share)
 
 
