@@ -61,9 +61,10 @@ def products_attention(
     weighted = torch.matmul(scores.exp(), values)
     context, total = weighted[..., :-1], weighted[..., -1:]
     context = context / total
-    # the products overflow before their sum does where a value is larger than one
-    usable = (torch.isfinite(weighted).all(dim=3) & (total[..., 0] > SMALLEST_SUM)).all(dim=2)
-    if not usable.all():
+    # one sum says whether any of them may be wrong: what is not finite is not finite in it
+    if not (torch.isfinite(weighted.sum()) and total.amin() > SMALLEST_SUM):
+        # the products overflow before their sum does where a value is larger than one
+        usable = (torch.isfinite(weighted).all(dim=3) & (total[..., 0] > SMALLEST_SUM)).all(dim=2)
         _repair(context, usable, scores, value, attention_mask)
     return context.transpose(1, 2), None
 

@@ -171,5 +171,6 @@ def test_the_forwards_at_an_agreement():
     loose = {"rule": "adaptive", "target": 0.05, "agreement": 0.995, "forwards": 2.5}
     naive = {"rule": "naive", "target": 0.01, "agreement": 1.0, "forwards": 1.0}
     assert forwards_at_agreement([*fixed, adaptive, loose, naive]) == 3
-    assert forwards_at_agreement([*fixed, {**adaptive, "agreement": 0.98}, naive]) == 5
+    # no other row stands in for a rule that misses its own target
+    assert np.isnan(forwards_at_agreement([*fixed, {**adaptive, "agreement": 0.98}, loose, naive]))
     assert np.isnan(forwards_at_agreement([fixed[0], naive]))

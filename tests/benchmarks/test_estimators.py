@@ -114,7 +114,8 @@ def test_a_bound_is_called_a_bound():
 
 def test_a_limit_reaches_every_number_of_texts():
     limited = PRESETS["full"].limited(7)
-    assert limited.n_texts == limited.n_speed_texts == limited.n_rule_texts == limited.n_rival_texts == 7
+    assert limited.n_texts == limited.n_speed_texts == limited.n_rule_texts == limited.n_long_texts == 7
+    assert limited.n_rival_texts == min(7, PRESETS["full"].n_rival_texts)
     assert limited.n_pairs == PRESETS["full"].n_pairs
     assert PRESETS["small"].limited(None) == PRESETS["small"]
     assert PRESETS["full"].n_texts >= 2000

@@ -23,7 +23,7 @@ from gencls.likelihood.adaptive import (
     score_adaptively,
 )
 from gencls.likelihood.engine import Scores
-from gencls.likelihood.stopping import expected_flips
+from gencls.likelihood.stopping import CAPS, expected_flips
 
 THREE_PARTS = r"Expected .*; got .*\. \w+"
 UNIFORM = np.log([0.5, 0.5])
@@ -153,18 +153,19 @@ def test_few_draws_and_flips_within_the_target(kind, degrees):
     assert 0.01 < scores.is_open.mean() < 0.15
 
 
-def test_the_cap_is_the_first_look_within_its_budget():
+def test_the_cap_is_the_first_one_within_its_budget():
     generator = np.random.default_rng(8)
     held, n_tokens = as_samples(population(generator, 800, 4)), np.full(800, 128)
     prior = fit_variance_prior(held, n_tokens)
-    flips = [expected_flips(held, n_tokens, UNIFORM, prior, look) for look in LOOKS]
+    flips = [expected_flips(held, n_tokens, UNIFORM, prior, cap) for cap in CAPS]
     assert all(more > fewer for more, fewer in pairwise(flips))
     assert flips[-1] == 0
     for target in (0.3, 0.02, 0.01, 0.004, 0.001):
         rule = fit_stopping_rule(held, n_tokens, UNIFORM, target)
-        assert rule.max_draws == next(k for k, share in zip(LOOKS, flips, strict=True) if share <= 0.8 * target)
+        assert rule.max_draws == next(k for k, share in zip(CAPS, flips, strict=True) if share <= 0.8 * target)
         assert rule.variance_prior == prior
-        assert rule.looks == tuple(look for look in LOOKS if look <= rule.max_draws)
+        assert rule.looks == (*(look for look in LOOKS if look < rule.max_draws), rule.max_draws)
+        assert len(rule.looks) <= 8
 
 
 def test_expected_flips_are_those_of_the_density():
