@@ -37,6 +37,7 @@ from benchmarks.estimators_speed import (
     speedup,
     timed_pairs,
 )
+from gencls.evaluation.runs import accelerator_name
 from gencls.likelihood.adaptive import StoppingRule, fit_stopping_rule
 from gencls.likelihood.estimators import Estimator
 from gencls.reporting.records import run_record, target_row, write_targets
@@ -167,7 +168,9 @@ def main(
         seconds[name] = time.monotonic() - start
         log(f"{name}: {seconds[name]:.0f} s")
     facts = {**material.facts(), "run": run.name, "part_seconds": seconds, "wall_seconds": time.monotonic() - started}
-    record = run_record(command, asdict(config), config.seed, device=material.device_name(), **facts)
+    record = run_record(
+        command, asdict(config), config.seed, device=accelerator_name(material.scorer.bias.device), **facts
+    )
     write_targets(output / "targets.json", target_rows(results, command))
     return write_report(results, record, output)
 

@@ -136,11 +136,6 @@ class Material:
             "n_threads": torch.get_num_threads(),
         }
 
-    def device_name(self) -> str | None:
-        """Return the accelerator's name; None on a CPU, which the record names itself."""
-        device = self.scorer.bias.device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else None
-
 
 def _drawing(
     scorer: Any, token_ids: Sequence[IntArray], estimator: Estimator, seed: int, options: Mapping[str, Any]

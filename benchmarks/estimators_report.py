@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import estimators_figures as figures
+from benchmarks import markdown
 from benchmarks.agreement import SURE
 from benchmarks.estimators_noise import MASKS
 from gencls.data.storage import read_json, write_atomic, write_json
@@ -175,10 +176,8 @@ def speed_sentence(name: str, row: Row) -> str:
 
 
 def table(columns: Mapping[str, Callable[[Row], str]], rows: Iterable[Row]) -> str:
-    """Return a Markdown table; the first column is left-aligned."""
-    lines = ["| " + " | ".join(columns) + " |", "|---|" + "--:|" * (len(columns) - 1)]
-    lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |" for row in rows]
-    return "\n".join(lines)
+    """Return a Markdown table with a function for the cells of each column."""
+    return markdown.table(list(columns), ([cell(row) for cell in columns.values()] for row in rows))
 
 
 def percent(value: float, error: float | None = None) -> str:

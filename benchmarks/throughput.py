@@ -29,6 +29,7 @@ from benchmarks.throughput_rates import MatmulClock, matmul_rates, measure_scori
 from benchmarks.throughput_report import write_report
 from benchmarks.throughput_studies import class_costs, differences, precision_and_options, worker_processes
 from gencls.diffusion.denoiser import Denoiser
+from gencls.evaluation.runs import accelerator_name
 from gencls.likelihood.engine import score_texts
 from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.parallel import SPANS_PER_THREAD
@@ -256,7 +257,7 @@ def main(config: Config, limit: int | None = None, *, run: Path, output: Path, c
     material, chosen = load_material(run), config.limited(limit)
     results = measure(material, chosen)
     facts = {"run": run.name, "wall_seconds": time.monotonic() - started}
-    device = torch.cuda.get_device_name() if material.denoiser.bias.device.type == "cuda" else None
+    device = accelerator_name(material.denoiser.bias.device)
     record = run_record(command, asdict(chosen), chosen.seed, device=device, **facts)
     return write_report(results, record, output)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencls.diffusion.collator import frame_rows
+from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.denoiser import Denoiser
 from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.precision import autocast

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.markdown import table
+
 
 def _table(header: str, rows: Sequence[Sequence[str]]) -> str:
-    names = header.split(" | ")
-    rule = "|---|" + "--:|" * (len(names) - 1)
-    return "\n".join([f"| {header} |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
+    return table(header.split(" | "), rows)
 
 
 def percent(value: float) -> str:

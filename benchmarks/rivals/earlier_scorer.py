@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rivals.forward import running
+from benchmarks.rivals.forward import score_in_batches
 from benchmarks.rivals.independent import class_seed
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.masking import text_generator
@@ -82,13 +82,7 @@ def score(
     ndarray of shape (N, C, K), float64, nats per token
         Zero for an empty text.
     """
-    estimator = FixedShare(n_mc_samples=n_draws)
-    samples = np.zeros((len(token_ids), denoiser.n_classes, n_draws))
-    with running(denoiser, precision) as hidden_log_probs:
-        for row, ids in enumerate(token_ids):
-            for index in range(denoiser.n_classes if len(ids) else 0):
-                plan = estimator.plan(ids, seed=class_seed(seed, index))
-                for draw, mask in enumerate(plan.masked):
-                    sample = hidden_log_probs(np.asarray(ids), mask, index)
-                    samples[row, index, draw] = (plan.weights[draw] * sample.sum(axis=1))[0]
-    return samples
+    seeds = [class_seed(seed, index) for index in range(denoiser.n_classes)]
+    return score_in_batches(
+        denoiser, token_ids, FixedShare(n_mc_samples=n_draws), seeds, batch_size=1, precision=precision
+    )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rivals.forward import running
+from benchmarks.rivals.forward import score_in_batches
 from benchmarks.rivals.independent import class_seed
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.masking import text_generator
@@ -121,13 +121,5 @@ def score(
         Zero for an empty text.
     """
     estimator = LladaEstimator(n_mc_samples=n_draws, batch_size=batch_size)
-    samples = np.zeros((len(token_ids), denoiser.n_classes, n_draws))
-    with running(denoiser, precision) as hidden_log_probs:
-        for row, ids in enumerate(token_ids):
-            for index in range(denoiser.n_classes if len(ids) else 0):
-                plan = estimator.plan(ids, seed=seed if shared else class_seed(seed, index))
-                for start in range(0, n_draws, batch_size):
-                    part = slice(start, start + batch_size)
-                    log_probs = hidden_log_probs(np.asarray(ids), plan.masked[part, 0], index)
-                    samples[row, index, part] = plan.weights[part, 0] * log_probs.sum(axis=1)
-    return samples
+    seeds = [seed if shared else class_seed(seed, index) for index in range(denoiser.n_classes)]
+    return score_in_batches(denoiser, token_ids, estimator, seeds, batch_size=batch_size, precision=precision)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
 
@@ -86,6 +89,43 @@ class ScoredPositions:
                 for value in (getattr(self, name) for name in self.__dataclass_fields__)
             ]
             yield size, ScoredPositions(*parts)  # type: ignore[arg-type]
+
+
+def frame_rows(
+    token_ids: Sequence[NDArray[np.int64]],
+    hidden: Sequence[NDArray[np.bool_]],
+    scored: Sequence[NDArray[np.bool_]],
+    frame: TokenFrame,
+    shape: tuple[int, int] | None = None,
+) -> RowBatch:
+    """Build a padded batch from texts and their masks.
+
+    Parameters
+    ----------
+    token_ids, hidden, scored : sequences of B arrays of shape (L,)
+    frame : TokenFrame
+    shape : tuple of int, optional
+        Rows and positions; just as many as are needed, if not given. Further rows are padding and ask for nothing.
+
+    Returns
+    -------
+    RowBatch
+    """
+    if shape is None:
+        shape = len(token_ids), max(len(ids) for ids in token_ids) + frame.n_special
+    targets = np.full(shape, frame.pad, dtype=np.int64)
+    attention = np.zeros(shape, dtype=np.int64)
+    is_hidden, is_scored = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for row, ids in enumerate(token_ids):
+        framed = frame.frame(ids)
+        targets[row, : len(framed)] = framed
+        attention[row, : len(framed)] = 1
+        text = slice(frame.n_before, frame.n_before + len(ids))
+        is_hidden[row, text], is_scored[row, text] = hidden[row], scored[row]
+    tensors: list[Tensor] = [
+        torch.from_numpy(array) for array in (np.where(is_hidden, frame.mask, targets), attention, targets, is_scored)
+    ]
+    return RowBatch(*tensors)
 
 
 def filled(part: Tensor, n_rows: int) -> Tensor:

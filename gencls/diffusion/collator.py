@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gencls.diffusion.batches import RowBatch
+from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.masking import random_order
 from gencls.diffusion.schedule import LevelSchedule
 from gencls.diffusion.tokens import TokenFrame
@@ -84,37 +83,3 @@ class DiffusionCollator:
         ranks = random_order(n_tokens, generator=generator)
         # ranks are a random order of the hidden tokens too, so its first ones are a random subset of them
         return ranks < count, ranks < min(count, self.n_scored)
-
-
-def frame_rows(
-    token_ids: Sequence[NDArray[np.int64]],
-    hidden: Sequence[NDArray[np.bool_]],
-    scored: Sequence[NDArray[np.bool_]],
-    frame: TokenFrame,
-) -> RowBatch:
-    """Build a padded batch from texts and their masks.
-
-    Parameters
-    ----------
-    token_ids, hidden, scored : sequences of B arrays of shape (L,)
-    frame : TokenFrame
-
-    Returns
-    -------
-    RowBatch
-    """
-    width = max(len(ids) for ids in token_ids) + frame.n_special
-    shape = (len(token_ids), width)
-    targets = np.full(shape, frame.pad, dtype=np.int64)
-    attention = np.zeros(shape, dtype=np.int64)
-    is_hidden, is_scored = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    for row, ids in enumerate(token_ids):
-        framed = frame.frame(ids)
-        targets[row, : len(framed)] = framed
-        attention[row, : len(framed)] = 1
-        text = slice(frame.n_before, frame.n_before + len(ids))
-        is_hidden[row, text], is_scored[row, text] = hidden[row], scored[row]
-    tensors: list[Tensor] = [
-        torch.from_numpy(array) for array in (np.where(is_hidden, frame.mask, targets), attention, targets, is_scored)
-    ]
-    return RowBatch(*tensors)

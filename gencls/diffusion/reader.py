@@ -163,7 +163,7 @@ class Reader(nn.Module):
             size = min(PROJECTION_ROWS, len(places) - start)
             at, tokens = (filled(value[start : start + size], PROJECTION_ROWS) for value in (places, targets))
             pairs = self.pairs.lookup(left[at], tokens, index) + self.pairs.lookup(tokens, right[at], index)
-            weights = (self.projection, self.bias, self.class_bias[index])
+            weights = (self.projection, self.bias, self.class_bias[index][tokens])
             parts.append(target_logits(features[at], gate[at], tokens, *weights, pairs)[:size])
         return torch.cat(parts) if parts else gate.new_zeros(0)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from gencls.diffusion.vocabulary import row_sums
+from gencls.diffusion.vocabulary import rounding_and_rest, row_sums, target_logits
 
 #: Rows at once: their logits should stay in the processor's cache.
 ROWS = 256
@@ -90,7 +90,9 @@ class _TrueTokenLogProbs(torch.autograd.Function):
         additions: Additions,
     ) -> Tensor:
         weights = projection.to(features.dtype)
-        fixed = torch.cat([*_split(additions.table, weights.dtype), *_split(bias[None], weights.dtype)])
+        fixed = torch.cat(
+            [*rounding_and_rest(additions.table, weights.dtype), *rounding_and_rest(bias[None], weights.dtype)]
+        )
         terms = features.new_empty(len(features), len(projection))
         log_sums, scales = torch.empty_like(gate[:, 0]), torch.empty_like(gate[:, 0])
         for number, rows in enumerate(row_chunks(len(features))):
@@ -100,9 +102,8 @@ class _TrueTokenLogProbs(torch.autograd.Function):
         ctx.save_for_backward(features, gate, projection, weights, targets, terms, scales)
         ctx.additions = additions
         pairs = _target_pairs(targets, additions, gate.dtype)
-        unigram = gate[:, 0] * additions.table[additions.index, targets]
-        own = (features.to(gate.dtype) * functional.embedding(targets, projection).to(gate.dtype)).sum(dim=1)
-        return own + bias[targets] + unigram + gate[:, 1] * pairs - log_sums
+        unigram = additions.table[additions.index, targets]
+        return target_logits(features, gate, targets, projection, bias, unigram, pairs) - log_sums
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -178,9 +179,3 @@ def _target_pairs(targets: Tensor, additions: Additions, dtype: torch.dtype) -> 
 def row_chunks(n: int) -> list[slice]:
     """Cut n rows in chunks of `ROWS`."""
     return [slice(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
-
-
-def _split(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The rounding of numbers and the rest of it: a bias of ten nats keeps its digits in a short type."""
-    rounded = values.to(dtype)
-    return rounded, (values - rounded.to(values.dtype)).to(dtype)

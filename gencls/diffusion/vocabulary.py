@@ -71,11 +71,16 @@ class VocabularyTable:
 
 def _class_tiles(table: Tensor, dtype: torch.dtype) -> list[Tensor]:
     rank = table.shape[1] - 2
-    low, biases = table[:, :rank].to(dtype), table[:, rank:].float()
-    rounded = biases.to(dtype)
-    rest = (biases - rounded.float()).to(dtype)
+    low = table[:, :rank].to(dtype)
+    rounded, rest = rounding_and_rest(table[:, rank:], dtype)
     columns = torch.stack([rounded[:, 0], rest[:, 0], rounded[:, 1], rest[:, 1]], dim=1)
     return [part.t().contiguous() for part in torch.cat([low, columns], dim=1).split(TILE)]
+
+
+def rounding_and_rest(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Split numbers in their rounding and what it leaves: a bias of ten nats keeps its digits in a short type."""
+    rounded = values.to(dtype)
+    return rounded, (values - rounded.to(values.dtype)).to(dtype)
 
 
 def class_inputs(low: Tensor, gate: Tensor) -> Tensor:
@@ -215,19 +220,21 @@ def target_logits(
     targets: Tensor,
     projection: Tensor,
     bias: Tensor,
-    class_bias: Tensor,
+    unigram: Tensor,
     pair_values: Tensor,
 ) -> Tensor:
-    """Return the logits of asked tokens, float32: only they enter a score unaveraged.
+    """Return the logits of asked tokens, in the type of the gate: only they enter a score unaveraged.
 
     Parameters
     ----------
     features : Tensor of shape (n, D)
         With the class in them.
-    gate : Tensor of shape (n, 2), float32
+    gate : Tensor of shape (n, 2), float32 or float64
     targets : Tensor of shape (n,), int64
     projection : Tensor of shape (V, D)
-    bias, class_bias : Tensor of shape (V,), nats
+    bias : Tensor of shape (V,), nats
+    unigram : Tensor of shape (n,), nats
+        Class deviation of the target.
     pair_values : Tensor of shape (n,), nats
         Summed pair deviations of the target with its visible neighbours.
 
@@ -235,6 +242,6 @@ def target_logits(
     -------
     Tensor of shape (n,)
     """
-    chosen = functional.embedding(targets, projection).float()
-    unigram = gate[:, 0] * class_bias[targets]
-    return (features.float() * chosen).sum(dim=1) + bias[targets] + unigram + gate[:, 1] * pair_values
+    chosen = functional.embedding(targets, projection).to(gate.dtype)
+    own = (features.to(gate.dtype) * chosen).sum(dim=1)
+    return own + bias[targets] + gate[:, 0] * unigram + gate[:, 1] * pair_values

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.inputs import check_n_jobs
@@ -20,7 +19,7 @@ from gencls.data.storage import write_json
 from gencls.data.text import normal_form
 from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rivals import BASELINES, RivalData, check_baselines, fit_baseline
-from gencls.evaluation.runs import load_run_data
+from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
 from gencls.reporting.evaluation import evaluation_metrics
 from gencls.reporting.records import run_record
@@ -112,7 +111,7 @@ def evaluate_run(
                 command or f"gencls evaluate {run.name}",
                 record["config"],
                 options.seed,
-                device=_device_name(classifier),
+                device=accelerator_name(classifier.denoiser_.bias.device),
             ),
             "data": _data_facts(record, options, parts, classifier),
             "training": classifier.training_record_,
@@ -191,12 +190,6 @@ def _unseen(split: TextSplit, splits: Mapping[str, TextSplit]) -> TextSplit:
 def _rival_data(classifier: DiffusionClassifier, split: TextSplit, names: Sequence[str]) -> RivalData:
     labels = classifier.encode_labels(np.array(names)[split.labels])
     return RivalData(split.texts, classifier.tokenize(split.texts).ids, labels)
-
-
-def _device_name(classifier: DiffusionClassifier) -> str | None:
-    """The accelerator's name; None on a CPU, which the record names itself."""
-    device = classifier.denoiser_.bias.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def _scoring_facts(classifier: DiffusionClassifier) -> dict[str, Any]:

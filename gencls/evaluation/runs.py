@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG
@@ -162,3 +163,8 @@ def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
                 "Give another --output.",
             )
         )
+
+
+def accelerator_name(device: torch.device) -> str | None:
+    """Return the accelerator's name; None on a CPU, which a run record names itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -125,7 +125,7 @@ def score_texts(
     order = np.array(sorted(range(len(texts)), key=lambda row: (len(texts[row]), contexts[row], row)), dtype=np.int64)
     hidden = not progress or bool(os.environ.get("CI"))
     with evaluating(scorer), tqdm(total=len(texts), unit="text", desc="scoring", disable=hidden) as bar:
-        scorer_of_spans = _SpanScorer(job, texts, contexts, passes.takes_threads)
+        scorer_of_spans = _SpanScorer(job, texts, contexts)
         results = run_spans(scorer_of_spans, order, n_jobs=n_jobs, on_done=bar.update)
     return _joined(results, np.array([len(ids) for ids in texts]) - np.array(contexts, dtype=np.int64), job)
 
@@ -164,7 +164,11 @@ class _SpanScorer:
     job: _Job
     texts: list[IntArray]
     contexts: list[int]
-    takes_threads: bool
+
+    @property
+    def takes_threads(self) -> bool:
+        """Whether several threads may score at once."""
+        return self.job.passes.takes_threads
 
     def prepare(self) -> None:
         """Work out what is derived from the weights."""
@@ -184,11 +188,13 @@ class _SpanScorer:
     def _planned(self, rows: IntArray) -> Iterator[list[TextWork]]:
         """Plan the texts in groups whose masks fit in memory."""
         held: list[TextWork] = []
+        n_rows = 0
         for row in rows.tolist():
             held.append(self.job.work(row, self.texts[row], self.contexts[row]))
-            if sum(work.n_forwards for work in held) >= PLANNED_ROWS:
+            n_rows += held[-1].n_forwards
+            if n_rows >= PLANNED_ROWS:
                 yield held
-                held = []
+                held, n_rows = [], 0
         if held:
             yield held
 

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.batches import RowBatch
+from gencls.diffusion.batches import RowBatch, frame_rows
 from gencls.diffusion.conditioning import Prompt
 from gencls.diffusion.tokens import TokenFrame
 
@@ -162,19 +161,11 @@ def micro_batch(rows: Sequence[Row], frame: TokenFrame, shape: tuple[int, int]) 
     -------
     MicroBatch
     """
-    targets = np.full(shape, frame.pad, dtype=np.int64)
-    attended, scored = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-    hidden = np.zeros(shape, dtype=bool)
-    for place, row in enumerate(rows):
-        framed = frame.frame(row.token_ids)
-        targets[place, : len(framed)] = framed
-        attended[place, : len(framed)] = 1
-        hidden[place, frame.n_before : frame.n_before + len(row.hidden)] = row.hidden
-        scored[place, frame.n_before + row.places] = True
-    for array in (targets, attended, hidden):
-        array[len(rows) :] = array[0]
-    inputs = np.where(hidden, frame.mask, targets)
-    return MicroBatch(RowBatch(*(torch.from_numpy(array) for array in (inputs, attended, targets, scored))), rows)
+    scored = [np.isin(np.arange(len(row.hidden)), row.places) for row in rows]
+    batch = frame_rows([row.token_ids for row in rows], [row.hidden for row in rows], scored, frame, shape)
+    for tensor in (batch.input_ids, batch.attention_mask, batch.target_ids):
+        tensor[len(rows) :] = tensor[0]
+    return MicroBatch(batch, rows)
 
 
 def questions(rows: Sequence[Row]) -> tuple[IntArray, IntArray]:

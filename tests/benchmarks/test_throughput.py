@@ -33,7 +33,7 @@ from benchmarks.throughput_rates import Pairs
 from benchmarks.throughput_report import option_verdict, target_rows
 from benchmarks.throughput_studies import denoiser_of, differences
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.collator import frame_rows
+from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.tokens import TokenFrame

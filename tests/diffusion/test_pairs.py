@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.batches import EncodedPositions, RowBatch
-from gencls.diffusion.collator import frame_rows
+from gencls.diffusion.batches import EncodedPositions, RowBatch, frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.pairs import PairBias, PairCounts, count_pairs, pair_deviations, pair_scores

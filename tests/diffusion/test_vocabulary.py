@@ -117,7 +117,7 @@ class Output:
     @torch.no_grad()
     def logits_of(self, targets, index, dtype=torch.float32):
         pairs = self.pairs.lookup(self.left, targets, index) + self.pairs.lookup(targets, self.right, index)
-        weights = self.projection, self.bias, self.class_bias[index]
+        weights = self.projection, self.bias, self.class_bias[index][targets]
         features = self.features_of(index).to(dtype)
         return target_logits(features, self.gate, targets, *weights, pairs)
 
