@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from gencls.baselines.finetuning import Budget, BudgetCallback, finetune, parameter_groups, private_seeds
+from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, checked_labels
 
 
@@ -53,7 +53,7 @@ class MeanPooledClassifier(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
-class EncoderClassifier(ClassifierMixin, BaseEstimator):
+class EncoderClassifier(LogProbaClassifier):
     """A pretrained encoder fine-tuned discriminatively under a budget.
 
     Parameters
@@ -189,15 +189,6 @@ class EncoderClassifier(ClassifierMixin, BaseEstimator):
                 logits = self.network_(**{name: value.to(device) for name, value in batch.items()})["logits"]
             log_proba[rows] = logits.double().log_softmax(dim=1).cpu().numpy()
         return log_proba
-
-    def predict_proba(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Return P(class | tokens), shape (N, C), float64."""
-        return np.exp(self.predict_log_proba(ids))
-
-    def predict(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the most probable class of each text, shape (N,), int64."""
-        best = self.predict_log_proba(ids).argmax(axis=1)
-        return self.classes_[best]
 
     def _own_encoder(self) -> nn.Module:
         encoder = copy.deepcopy(self.encoder)

@@ -1,7 +1,7 @@
-"""Multinomial naive Bayes on the tokens that the diffusion models score.
+"""Multinomial naive Bayes, on the tokens that the diffusion models score and on the words of the full text.
 
 log P(c | x) = log P(c) + sum_i log P(x_i | c) + const, with P(v | c) = (count + alpha) / (total + alpha V)
-(McCallum & Nigam 1998). It is also what the diffusion scorer is before it learns any context.
+(McCallum & Nigam 1998). On tokens it is also what the diffusion scorer is before it learns any context.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.utils.validation import check_is_fitted
 
+from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, best_by_validation, checked_labels, checked_validation
+from gencls.baselines.words import word_counter
 
 ALPHAS = (1.0, 0.1, 0.3, 3.0, 10.0)
+WORD_ALPHAS = (1.0, 0.3, 0.1, 0.03, 0.01, 3.0)  # a vocabulary of pairs is large: little for each
 
 
 def token_counts(ids: Sequence[np.ndarray], vocab_size: int) -> csr_matrix:
@@ -58,7 +60,19 @@ def token_counts(ids: Sequence[np.ndarray], vocab_size: int) -> csr_matrix:
     return counts
 
 
-class TokenNaiveBayes(ClassifierMixin, BaseEstimator):
+def best_smoothing(
+    alphas: Sequence[float], train: tuple[csr_matrix, np.ndarray], held_out: tuple[csr_matrix, np.ndarray]
+) -> tuple[float, MultinomialNB]:
+    """Return the smoothing that the held-out counts (N, V) and labels (N,) choose, and the model with it."""
+    return best_by_validation(
+        alphas,
+        lambda alpha: MultinomialNB(alpha=alpha).fit(*train),
+        lambda model: model.predict_log_proba(held_out[0]),
+        held_out[1],
+    )
+
+
+class TokenNaiveBayes(LogProbaClassifier):
     """Multinomial naive Bayes over token ids.
 
     Parameters
@@ -115,12 +129,7 @@ class TokenNaiveBayes(ClassifierMixin, BaseEstimator):
         else:
             held_out, held_out_y = checked_validation(validation, "alpha")
             held_out_counts = token_counts(held_out, self.vocab_size)
-            self.alpha_, self.model_ = best_by_validation(
-                ALPHAS,
-                lambda alpha: MultinomialNB(alpha=alpha).fit(counts, labels),
-                lambda model: model.predict_log_proba(held_out_counts),
-                held_out_y,
-            )
+            self.alpha_, self.model_ = best_smoothing(ALPHAS, (counts, labels), (held_out_counts, held_out_y))
         self.classes_ = self.model_.classes_
         return self
 
@@ -129,11 +138,67 @@ class TokenNaiveBayes(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "model_", msg=NOT_FITTED)
         return self.model_.predict_log_proba(token_counts(ids, self.vocab_size))
 
-    def predict_proba(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Return P(class | tokens), shape (N, C), float64."""
-        return np.exp(self.predict_log_proba(ids))
 
-    def predict(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the most probable class of each text, shape (N,), int64."""
-        best = self.predict_log_proba(ids).argmax(axis=1)
-        return self.classes_[best]
+class WordNaiveBayes(LogProbaClassifier):
+    """Multinomial naive Bayes over the word n-grams of the full text.
+
+    Parameters
+    ----------
+    longest : int
+        Most words of an n-gram: 1 for words, 2 for words and pairs of neighbours.
+    alpha : float, optional
+        Additive smoothing in counts per n-gram. None chooses it on the validation split.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The smoothing in use.
+    vectorizer_ : CountVectorizer
+    classes_ : ndarray of shape (C,), int64
+    """
+
+    def __init__(self, *, longest: int = 1, alpha: float | None = None) -> None:
+        self.longest = longest
+        self.alpha = alpha
+
+    def fit(
+        self, texts: Sequence[str], y: np.ndarray, *, validation: tuple[Sequence[str], np.ndarray] | None = None
+    ) -> WordNaiveBayes:
+        """Count the n-grams of each class.
+
+        Parameters
+        ----------
+        texts : sequence of N str
+            Full texts.
+        y : ndarray of shape (N,), int64
+            Classes 0 to C - 1, each present.
+        validation : tuple of (texts, y), optional
+            Held-out texts that choose ``alpha``; required when it is None.
+
+        Returns
+        -------
+        WordNaiveBayes
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If labels or the validation split are not usable, or no text has a word.
+        """
+        labels = checked_labels(y, len(texts))
+        if self.alpha is None:
+            held_out, held_out_y = checked_validation(validation, "alpha")
+        vectorizer = word_counter(len(texts), longest=self.longest)
+        counts = vectorizer.fit_transform(texts)
+        if self.alpha is not None:
+            self.alpha_, self.model_ = float(self.alpha), MultinomialNB(alpha=self.alpha).fit(counts, labels)
+        else:
+            held_out_counts = vectorizer.transform(held_out)
+            self.alpha_, self.model_ = best_smoothing(WORD_ALPHAS, (counts, labels), (held_out_counts, held_out_y))
+        self.vectorizer_, self.classes_ = vectorizer, self.model_.classes_
+        return self
+
+    def predict_log_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return log P(class | text), shape (N, C), float64, nats; a text of unknown words gets the prior."""
+        check_is_fitted(self, "model_", msg=NOT_FITTED)
+        return self.model_.predict_log_proba(self.vectorizer_.transform(texts))

@@ -1,4 +1,4 @@
-"""How a baseline chooses its one setting: the lowest held-out NLL that any temperature gives it.
+"""How a baseline chooses its few settings: the lowest held-out NLL that any temperature gives it.
 
 The caller calibrates every model with a temperature, so a setting is judged after the best one.
 Plain NLL would punish naive Bayes for its certainty instead of its mistakes, and accuracy is a
@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 Model = TypeVar("Model")
+Setting = TypeVar("Setting")
 
 NOT_FITTED = "expected a fitted %(name)s, got an unfitted one: call fit first"
 
@@ -50,16 +51,16 @@ def tempered_nll(log_proba: np.ndarray, y: np.ndarray) -> float:
 
 
 def best_by_validation(
-    settings: Iterable[float],
-    fit: Callable[[float], Model],
+    settings: Iterable[Setting],
+    fit: Callable[[Setting], Model],
     log_proba: Callable[[Model], np.ndarray],
     y: np.ndarray,
-) -> tuple[float, Model]:
+) -> tuple[Setting, Model]:
     """Fit a model for each setting and return the best setting with its model.
 
     Parameters
     ----------
-    settings : iterable of float
+    settings : iterable
         Candidates; the first of equals wins.
     fit : callable
         From a setting to a fitted model.
@@ -70,10 +71,10 @@ def best_by_validation(
 
     Returns
     -------
-    tuple of (float, model)
+    tuple of (setting, model)
         The chosen setting and the model fitted with it.
     """
-    best: tuple[float, float, Model] | None = None
+    best: tuple[float, Setting, Model] | None = None
     for setting in settings:
         model = fit(setting)
         loss = tempered_nll(log_proba(model), y)

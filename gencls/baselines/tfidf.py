@@ -9,33 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
+from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, best_by_validation, checked_labels, checked_validation
+from gencls.baselines.words import FEW_TEXTS, written_without_spaces
 
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)  # C, the inverse of the ridge
-FEW_TEXTS = 1_000  # under this a pair of words seen once is kept: there is little else
 
 
-def written_without_spaces(texts: Sequence[str]) -> bool:
-    """Tell whether the texts are mostly in a script that puts no space between words.
-
-    Decided on the first 200 texts: more than a third of the letters are Chinese characters or kana.
-
-    Examples
-    --------
-    >>> written_without_spaces(["这本书很好看"]), written_without_spaces(["a very good book"])
-    (True, False)
-    """
-    letters = [character for text in texts[:200] for character in text if character.isalpha()]
-    unspaced = [c for c in letters if "\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or c >= "\U00020000"]
-    return 3 * len(unspaced) > len(letters)
-
-
-class TfidfLogisticRegression(ClassifierMixin, BaseEstimator):
+class TfidfLogisticRegression(LogProbaClassifier):
     """Logistic regression over sublinear TF-IDF of 1- and 2-grams.
 
     Parameters
@@ -110,15 +95,6 @@ class TfidfLogisticRegression(ClassifierMixin, BaseEstimator):
         """Return log P(class | text), shape (N, C), float64, nats; an empty text gets the intercept."""
         check_is_fitted(self, "model_", msg=NOT_FITTED)
         return self.model_.predict_log_proba(self.vectorizer_.transform(texts))
-
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Return P(class | text), shape (N, C), float64."""
-        return np.exp(self.predict_log_proba(texts))
-
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the most probable class of each text, shape (N,), int64."""
-        best = self.predict_log_proba(texts).argmax(axis=1)
-        return self.classes_[best]
 
     def _vectorizer(self, texts: Sequence[str]) -> TfidfVectorizer:
         if self.analyzer not in ("auto", "word", "char"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from gencls.baselines.naive_bayes import ALPHAS, TokenNaiveBayes, token_counts
+from gencls.baselines.naive_bayes import ALPHAS, WORD_ALPHAS, TokenNaiveBayes, WordNaiveBayes, token_counts
 
 IDS = [np.array([0, 0, 1]), np.array([1, 2]), np.array([2, 2, 2]), np.array([1])]
 Y = np.array([0, 0, 1, 1])
@@ -65,3 +65,34 @@ def test_missing_validation_and_missing_fit_name_the_next_call():
         TokenNaiveBayes(4).fit(IDS, Y)
     with pytest.raises(NotFittedError, match="call fit first"):
         TokenNaiveBayes(4).predict(IDS)
+
+
+TEXTS = ["good film", "good good plot", "bad film", "bad plot", "not good"]
+TEXTS_Y = np.array([1, 1, 0, 0, 0])
+
+
+def test_words_equal_the_closed_form():
+    model = WordNaiveBayes(alpha=1.0).fit(TEXTS, TEXTS_Y)
+    # of five words: good 3 of 5 in class 1, 1 of 6 in class 0; film 1 of 5, 1 of 6
+    joint = np.log([3 / 5, 2 / 5]) + np.log([2 / 11 * 2 / 11, 4 / 10 * 2 / 10])
+    np.testing.assert_allclose(model.predict_log_proba(["Good FILM?"])[0], joint - np.logaddexp(*joint), atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(["unseen", ""]), [[0.6, 0.4]] * 2)
+
+
+def test_pairs_of_words_count_when_asked_for():
+    words, pairs = (WordNaiveBayes(longest=n, alpha=0.1).fit(TEXTS, TEXTS_Y) for n in (1, 2))
+    assert set(pairs.vectorizer_.vocabulary_) - set(words.vectorizer_.vocabulary_) == {
+        "good film", "good good", "good plot", "bad film", "bad plot", "not good",
+    }  # fmt: skip
+    assert pairs.predict_proba(["not good"])[0, 0] > words.predict_proba(["not good"])[0, 0]
+
+
+def test_smoothing_of_words_is_chosen_on_validation():
+    generator = np.random.default_rng(0)
+    y = np.arange(240) % 2
+    texts = [" ".join(generator.choice([f"w{i}" for i in range(40)] + [f"c{label}"], 8)) for label in y]
+    model = WordNaiveBayes(longest=2).fit(texts[:120], y[:120], validation=(texts[120:], 1 - y[120:]))
+    assert model.alpha_ == max(WORD_ALPHAS), "labels against the counts must ask for the most smoothing"
+    with pytest.raises(ValueError, match="pass validation="):
+        WordNaiveBayes().fit(TEXTS, TEXTS_Y)
+    assert WordNaiveBayes(alpha=1.0).fit(["很好", "太差"], np.array([1, 0])).predict(["好", "差"]).tolist() == [1, 0]

@@ -7,7 +7,8 @@ import pytest
 from sklearn.base import clone
 
 from gencls.baselines.selection import best_by_validation, tempered_nll
-from gencls.baselines.tfidf import STRENGTHS, TfidfLogisticRegression, written_without_spaces
+from gencls.baselines.tfidf import STRENGTHS, TfidfLogisticRegression
+from gencls.baselines.words import written_without_spaces
 
 # Every word occurs equally often in both classes: only the pairs tell them apart.
 PAIRS = ["not good but warm", "not cold but good", "good but not warm", "cold but not good"] * 6
