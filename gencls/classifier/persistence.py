@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
-from gencls.diffusion.backbones import build_backbone, load_tokenizer
+from gencls.diffusion.backbones import load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.saved import TOKENIZER, WEIGHTS, backbone_as_dict, backbone_from_dict, load_weights, save_parts
 from gencls.likelihood.adaptive import StoppingRule
 
 FORMAT = "gencls-classifier"
 #: 2: a stopping rule and weights of the levels.
 FORMAT_VERSION = 2
-CONFIG, WEIGHTS, TOKENIZER = "classifier.json", "model.safetensors", "tokenizer"
+CONFIG = "classifier.json"
 #: Parameters that belong to a session, not to the fitted classifier.
 _NOT_SAVED = ("run_dir", "device", "n_jobs", "progress", "time_budget")
 
@@ -40,9 +37,7 @@ def save_run(classifier: Any, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     backbone = classifier.backbone_
-    state = {name: value.detach().cpu().contiguous() for name, value in _owned(classifier.denoiser_).items()}
-    _replace(folder / WEIGHTS, lambda place: save_file(state, place, metadata={"format": "pt"}))
-    _replace_folder(folder / TOKENIZER, lambda place: backbone.tokenizer.save_pretrained(place))
+    save_parts(classifier.denoiser_, backbone.tokenizer, folder)
     params = {key: value for key, value in classifier.get_params().items() if key not in _NOT_SAVED}
     priors = params["priors"]
     params["priors"] = priors if isinstance(priors, str) else np.asarray(priors, dtype=float).tolist()
@@ -59,12 +54,7 @@ def save_run(classifier: Any, folder: Path) -> Path:
             "stopping_rule": None if classifier.stopping_rule_ is None else classifier.stopping_rule_.as_dict(),
             "level_weighting": classifier.level_weighting_.as_dict(),
             "precision": classifier.precision_,
-            "backbone": {
-                "name": backbone.name,
-                "has_head": backbone.has_head,
-                "source": backbone.source,
-                "config": backbone.config.to_dict(),
-            },
+            "backbone": backbone_as_dict(backbone),
             "training": classifier.training_record_,
         },
     )
@@ -80,7 +70,7 @@ def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:
         raise ValueError(
             three_parts(f"the entries of {CONFIG}", f"{type(error).__name__}: {error}", "Restore it, or train again.")
         ) from error
-    _load_weights(denoiser, folder / WEIGHTS)
+    load_weights(denoiser, folder / WEIGHTS)
     classifier.denoiser_ = denoiser.to(device).eval()
     return classifier
 
@@ -88,10 +78,7 @@ def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:
 def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoiser]:
     """The classifier that the JSON describes, and its denoiser before its weights."""
     classifier = cls(**data["params"])
-    saved = data["backbone"]
-    backbone = build_backbone(
-        saved["name"], saved["config"], tokenizer, has_head=saved["has_head"], source=saved["source"]
-    )
+    backbone = backbone_from_dict(data["backbone"], tokenizer)
     config = classifier.train_config()
     classifier.classes_ = _labels_from_json(data["classes"])
     classifier.backbone_, classifier.tokenizer_ = backbone, tokenizer
@@ -132,33 +119,6 @@ def _checked_config(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def _owned(denoiser: Denoiser) -> dict[str, torch.Tensor]:
-    """The state dict without the second name of tied tensors (safetensors refuses shared memory)."""
-    seen: set[int] = set()
-    owned = {}
-    for name, value in denoiser.state_dict().items():
-        if value.data_ptr() not in seen or value.numel() == 0:
-            owned[name] = value
-            seen.add(value.data_ptr())
-    return owned
-
-
-def _load_weights(denoiser: Denoiser, path: Path) -> None:
-    try:
-        state = load_file(path)
-        missing, unexpected = denoiser.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ValueError(
-            three_parts(f"the weights of this run in {path.name}", str(error), "Restore the file, or train again.")
-        ) from error
-    tied = set(denoiser.state_dict()) - set(_owned(denoiser))
-    if unexpected or set(missing) - tied:
-        wrong = sorted([*unexpected, *(set(missing) - tied)])
-        raise ValueError(
-            three_parts(f"the weights of this run in {path.name}", f"other tensors: {wrong[:3]}", "Train again.")
-        )
-
-
 def _labels_to_json(classes: np.ndarray) -> dict[str, Any]:
     values = classes.tolist()
     if not all(isinstance(value, str | int | float | bool) for value in values):
@@ -171,26 +131,3 @@ def _labels_to_json(classes: np.ndarray) -> dict[str, Any]:
 
 def _labels_from_json(data: dict[str, Any]) -> np.ndarray:
     return np.array(data["values"], dtype=np.dtype(data["dtype"]))
-
-
-def _replace(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        write(str(temporary))
-        temporary.chmod(mode)  # safetensors makes files that only their owner reads, and a run is shared
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _replace_folder(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(str(temporary))
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

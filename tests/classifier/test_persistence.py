@@ -210,7 +210,7 @@ def test_a_save_that_fails_leaves_the_old_run(trained, saved, broken, monkeypatc
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gencls.classifier.persistence.save_file", full)
+    monkeypatch.setattr("gencls.diffusion.saved.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         trained.save(broken)
     assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in saved.iterdir())

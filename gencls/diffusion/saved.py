@@ -1,0 +1,98 @@
+"""A denoiser's parts in a folder: safetensors for weights, JSON data for the backbone. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gencls.data.errors import three_parts
+from gencls.diffusion.backbones import Backbone, build_backbone
+
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer"
+
+
+def save_parts(denoiser: nn.Module, tokenizer: Any, folder: Path) -> None:
+    """Write weights and tokenizer in a folder, each whole or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in owned(denoiser).items()}
+    _replace(folder / WEIGHTS, lambda place: save_file(state, place, metadata={"format": "pt"}))
+    _replace_folder(folder / TOKENIZER, lambda place: tokenizer.save_pretrained(place))
+
+
+def backbone_as_dict(backbone: Backbone) -> dict[str, Any]:
+    """Return what `backbone_from_dict` needs, as plain JSON data."""
+    return {
+        "name": backbone.name,
+        "has_head": backbone.has_head,
+        "source": backbone.source,
+        "config": backbone.config.to_dict(),
+    }
+
+
+def backbone_from_dict(saved: dict[str, Any], tokenizer: Any) -> Backbone:
+    """Build the parts of a saved backbone with random weights, for `load_weights`."""
+    return build_backbone(saved["name"], saved["config"], tokenizer, has_head=saved["has_head"], source=saved["source"])
+
+
+def owned(denoiser: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict without the second name of tied tensors (safetensors refuses shared memory)."""
+    seen: set[int] = set()
+    kept = {}
+    for name, value in denoiser.state_dict().items():
+        if value.data_ptr() not in seen or value.numel() == 0:
+            kept[name] = value
+            seen.add(value.data_ptr())
+    return kept
+
+
+def load_weights(denoiser: nn.Module, path: Path) -> None:
+    """Read the weights that `save_parts` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or holds the weights of another model.
+    """
+    try:
+        state = load_file(path)
+        missing, unexpected = denoiser.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(
+            three_parts(f"the weights of this run in {path.name}", str(error), "Restore the file, or train again.")
+        ) from error
+    tied = set(denoiser.state_dict()) - set(owned(denoiser))
+    if unexpected or set(missing) - tied:
+        wrong = sorted([*unexpected, *(set(missing) - tied)])
+        raise ValueError(
+            three_parts(f"the weights of this run in {path.name}", f"other tensors: {wrong[:3]}", "Train again.")
+        )
+
+
+def _replace(path: Path, write: Callable[[str], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        write(str(temporary))
+        temporary.chmod(mode)  # safetensors makes files that only their owner reads, and a run is shared
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace_folder(path: Path, write: Callable[[str], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(str(temporary))
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
