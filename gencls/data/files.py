@@ -55,6 +55,33 @@ def load_file(path: Path, *, text_column: str = "text", label_column: str = "lab
     )
 
 
+def load_texts(path: Path, *, text_column: str = "text") -> list[str]:
+    """The texts of a file without labels.
+
+    Parameters
+    ----------
+    path : Path
+        A table, of which only the texts are read, or any other file in UTF-8: its paragraphs, between empty lines; its
+        lines, if no line is empty.
+    text_column : str
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It cannot be read, or has no such column.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(missing_file(path))
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        column = _columns(path, (text_column,))[text_column]
+        return [text for text in column if isinstance(text, str)]
+    lines = [line.strip() for line in _read_text(path).splitlines()]
+    blocks = "\n".join(lines).strip("\n").split("\n\n")
+    return [block for block in (blocks if len(blocks) > 1 else lines) if block.strip()]
+
+
 def missing_file(path: Path) -> str:
     """The message for a path that is not there, with its nearest neighbours."""
     folder = path.parent
@@ -131,6 +158,12 @@ def _read_text(file: Path) -> str:
 
 
 def _read_table(file: Path, text_column: str, label_column: str) -> RawSplit:
+    columns = _columns(file, (text_column, label_column))
+    return columns[text_column], columns[label_column]
+
+
+def _columns(file: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """All columns of a table, which has the wanted ones."""
     suffix = file.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise ValueError(
@@ -143,7 +176,7 @@ def _read_table(file: Path, text_column: str, label_column: str) -> RawSplit:
     if not file.stat().st_size:
         raise ValueError(three_parts("at least one text", f"the empty file {file}", "Give another file."))
     columns = _read_jsonl(file) if suffix == ".jsonl" else _read_with_pandas(file, suffix)
-    for column in (text_column, label_column):
+    for column in wanted:
         if column not in columns:
             raise ValueError(
                 three_parts(
@@ -152,7 +185,7 @@ def _read_table(file: Path, text_column: str, label_column: str) -> RawSplit:
                     "Give the names with text_column= and label_column= (--text-column, --label-column).",
                 )
             )
-    return columns[text_column], columns[label_column]
+    return columns
 
 
 def _read_with_pandas(file: Path, suffix: str) -> dict[str, list[Any]]:
