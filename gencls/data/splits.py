@@ -197,3 +197,39 @@ def _sample_sizes(counts: np.ndarray, total: int) -> list[int]:
     while sizes.sum() > total:
         sizes[np.argmax(np.where(sizes > 1, sizes - exact, -np.inf))] -= 1
     return sizes.tolist()
+
+
+def with_fresh_test(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0) -> dict[str, TextSplit]:
+    """Exchange the test split for training texts that no earlier evaluation has seen.
+
+    While a method is made, the test split is looked at. For a last number a part of the training texts becomes the
+    test split, and the old test split joins the training texts.
+
+    Parameters
+    ----------
+    splits : dict from str to TextSplit
+        As `make_splits` gives them.
+    n_test : int
+        Texts of the new test split, a stratified sample; a few more where the sample takes one of several copies.
+    seed : int
+        Another seed, another sample.
+
+    Returns
+    -------
+    dict from str to TextSplit
+
+    Raises
+    ------
+    ValueError
+        `n_test` is not positive, or leaves less than half of the training texts.
+    """
+    train = splits["train"]
+    if not 1 <= n_test <= len(train) // 2:
+        raise ValueError(
+            three_parts(f"a fresh test split of 1 to {len(train) // 2} texts", str(n_test), "Ask for fewer texts.")
+        )
+    chosen = {normal_form(text) for text in stratified_sample(train, n_test, seed=seed).texts}
+    is_chosen = np.array([normal_form(text) in chosen for text in train.texts])
+    test, kept, old = train.take(np.flatnonzero(is_chosen)), train.take(np.flatnonzero(~is_chosen)), splits["test"]
+    grown = TextSplit([*kept.texts, *old.texts], np.concatenate([kept.labels, old.labels]))
+    return {**splits, "train": grown, "test": test}

@@ -13,7 +13,7 @@ import torch
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG
-from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits
+from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits, with_fresh_test
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.reporting.records import run_record
@@ -32,6 +32,7 @@ def train_run(
     source: str = "auto",
     text_column: str = "text",
     label_column: str = "label",
+    fresh_test: int | None = None,
     time_budget: float | None = None,
     progress: bool = False,
     command: str = "",
@@ -47,6 +48,9 @@ def train_run(
     config : TrainConfig
     source, text_column, label_column : str
         As `load_dataset`.
+    fresh_test : int, optional
+        Texts of a test split that no earlier evaluation has seen; see `with_fresh_test`. An official test split is
+        used as it is.
     time_budget : float, optional
         Minutes of training.
     progress : bool
@@ -64,8 +68,9 @@ def train_run(
     """
     start = time.monotonic()
     place = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
+    place |= {"fresh_test": fresh_test}
     dataset = _load(place)
-    splits = make_splits(dataset, seed=config.seed)
+    splits = _cut(dataset, place, config.seed)
     identity = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
@@ -120,7 +125,7 @@ def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
                 "Use the same source, or train again.",
             )
         )
-    return record, dataset, make_splits(dataset, seed=record["config"]["seed"])
+    return record, dataset, _cut(dataset, record["data"], record["config"]["seed"])
 
 
 def names_of(dataset: TextDataset, split: TextSplit) -> np.ndarray:
@@ -139,7 +144,13 @@ def data_facts(dataset: TextDataset, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _load(place: Mapping[str, str]) -> TextDataset:
+def _cut(dataset: TextDataset, place: Mapping[str, Any], seed: int) -> Splits:
+    splits = make_splits(dataset, seed=seed)
+    n_test = place.get("fresh_test")
+    return splits if n_test is None or "test" in dataset.splits else with_fresh_test(splits, n_test, seed=seed)
+
+
+def _load(place: Mapping[str, Any]) -> TextDataset:
     return load_dataset(
         place["name"],
         source=place["source"],
@@ -154,7 +165,10 @@ def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     old = read_json(path)
     # a run of an older version has no newer options, which is the same as their defaults
     old["config"] = {**TrainConfig().as_dict(), **(old.get("config") or {})}
+    old["fresh_test"], wanted = (record["data"].get("fresh_test") for record in (old, identity))
     differing = [key for key in ("fingerprint", "config") if old.get(key) != identity[key]]
+    if old["data"].get("fresh_test") != identity["data"]["fresh_test"]:
+        differing.append("test split")
     if differing:
         raise ValueError(
             three_parts(

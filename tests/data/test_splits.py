@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gencls.data.dataset import TextDataset, TextSplit
-from gencls.data.splits import SPLIT_NAMES, make_splits, stratified_sample
+from gencls.data.splits import SPLIT_NAMES, make_splits, stratified_sample, with_fresh_test
 from gencls.data.text import normal_form
 
 
@@ -162,3 +162,29 @@ def test_sample_of_everything_and_of_nothing() -> None:
     assert stratified_sample(split, 10, seed=0) is split
     with pytest.raises(ValueError, match="at least 1"):
         stratified_sample(split, 0, seed=0)
+
+
+def test_a_fresh_test_split_was_never_held_out_before() -> None:
+    splits = make_splits(dataset_of(numbered(400)))
+    fresh = with_fresh_test(splits, 60, seed=1)
+    assert len(fresh["test"]) == 60
+    assert np.bincount(fresh["test"].labels).tolist() == [30, 30]
+    assert set(fresh["test"].texts) <= set(splits["train"].texts)
+    assert sorted(fresh["train"].texts + fresh["test"].texts) == sorted(splits["train"].texts + splits["test"].texts)
+    assert not set(fresh["test"].texts) & set(fresh["train"].texts)
+    for name in ("validation", "calibration"):
+        assert fresh[name] is splits[name]
+    assert with_fresh_test(splits, 60, seed=2)["test"].texts != fresh["test"].texts
+
+
+def test_copies_go_to_the_fresh_test_split_together() -> None:
+    texts = [f"text {row // 2}" + "!" * (row % 2) for row in range(400)]
+    splits = make_splits(dataset_of(split_of(texts, [row // 2 % 2 for row in range(400)])))
+    fresh = with_fresh_test(splits, 60, seed=0)
+    assert not {text.strip("!") for text in fresh["test"].texts} & {text.strip("!") for text in fresh["train"].texts}
+
+
+@pytest.mark.parametrize("n_test", [0, 190])
+def test_a_fresh_test_split_leaves_something_to_train_on(n_test: int) -> None:
+    with pytest.raises(ValueError, match="a fresh test split of 1 to"):
+        with_fresh_test(make_splits(dataset_of(numbered(400))), n_test)
