@@ -16,6 +16,7 @@ VERBS = {
     "train-per-class": "gencls.cli.train",
     "evaluate": "gencls.cli.evaluate",
     "predict": "gencls.cli.predict",
+    "train-lm": "gencls.cli.train_lm",
 }
 
 THE_WAY = """\

@@ -51,11 +51,15 @@ class DiffusionCollator:
         Distribution of the share of hidden tokens.
     n_scored : int
         Hidden tokens scored per text, at most; see `objective`.
+    prefix_share : float
+        Share of examples with a prefix that is never hidden, of 0 to L - 1 tokens, as generation is given one. The
+        level is then a share of the other tokens.
     """
 
     frame: TokenFrame
     levels: LevelSchedule
     n_scored: int
+    prefix_share: float = 0.0
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
@@ -78,8 +82,17 @@ class DiffusionCollator:
 
     def _hide(self, example: Example) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         generator = np.random.default_rng(example.seed)
-        n_tokens = len(example.token_ids)
+        n_prefix = self._draw_prefix(len(example.token_ids), generator)
+        n_tokens = len(example.token_ids) - n_prefix
         count = self.levels.draw_count(n_tokens, generator=generator)
-        ranks = random_order(n_tokens, generator=generator)
+        # a rank beyond all counts is never hidden
+        prefix = np.full(n_prefix, len(example.token_ids))
+        ranks = np.concatenate([prefix, random_order(n_tokens, generator=generator)])
         # ranks are a random order of the hidden tokens too, so its first ones are a random subset of them
         return ranks < count, ranks < min(count, self.n_scored)
+
+    def _draw_prefix(self, n_tokens: int, generator: np.random.Generator) -> int:
+        """Return the length of the prefix; nothing is drawn where no example has one."""
+        if self.prefix_share == 0 or generator.random() >= self.prefix_share:
+            return 0
+        return int(generator.integers(n_tokens))

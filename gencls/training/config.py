@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -59,6 +60,8 @@ class TrainConfig:
         Hidden tokens scored per text.
     adapt_level_low, class_level_low : float
         Lowest share of hidden tokens in training.
+    prefix_share : float
+        Share of training examples whose first tokens, a random number of them, are never hidden.
     learning_rate, head_learning_rate, class_learning_rate : float
         Of the shared network, of a head without pretraining, of the class parts.
     shared_learning_rate_scale : float
@@ -101,6 +104,7 @@ class TrainConfig:
     n_scored: int = 24
     adapt_level_low: float = 0.1
     class_level_low: float = 0.15
+    prefix_share: float = 0.0
     learning_rate: float = 5e-4
     head_learning_rate: float = 1e-3
     class_learning_rate: float = 3e-3
@@ -145,7 +149,7 @@ class TrainConfig:
             raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
 
     def _check_ranges(self) -> None:
-        for name in ("class_dropout", "adapt_level_low", "class_level_low"):
+        for name in ("class_dropout", "adapt_level_low", "class_level_low", "prefix_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))
         for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
@@ -242,5 +246,10 @@ def preset(name: str, **changes: Any) -> TrainConfig:
     ValueError
         If there is no preset of that name.
     """
-    _check_choice("preset", name, tuple(PRESETS))
-    return replace(PRESETS[name], **changes)
+    return preset_of(PRESETS, name, **changes)
+
+
+def preset_of(presets: Mapping[str, TrainConfig], name: str, **changes: Any) -> TrainConfig:
+    """Return one of some presets with changes; raises as `preset`."""
+    _check_choice("preset", name, tuple(presets))
+    return replace(presets[name], **changes)

@@ -25,12 +25,12 @@ class TrainingTexts:
 
     Attributes
     ----------
-    token_ids : list of N ndarray of shape (L,), int64; every text has a token
+    token_ids : sequence of N ndarray of shape (L,), int64; every text has a token
     labels, folds : ndarray of shape (N,), int64
     n_classes : int
     """
 
-    token_ids: list[IntArray]
+    token_ids: Sequence[IntArray]
     labels: IntArray
     folds: IntArray
     n_classes: int

@@ -56,22 +56,24 @@ class TrainingModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the loss of a collated batch."""
         rows = batch.scored.nonzero()[:, 0]
-        log_probs = self.denoiser(batch, class_ids, fold_ids)
+        by_class = self.denoiser.by_class(batch, fold_ids) if self.hybrid_weight > 0 else None
+        log_probs = self._own_log_probs(batch, class_ids, fold_ids, rows, by_class)
         losses = negative_elbo_per_token(log_probs, rows, len(class_ids))
         self.levels.add(losses, n_hidden / n_tokens)
         loss = losses.mean()
-        if self.hybrid_weight > 0:
-            loss = loss + self.hybrid_weight * self._decision_loss(batch, fold_ids, labels, n_hidden, rows)
+        if by_class is not None:
+            weights = (n_hidden / batch.scored.sum(dim=1)).to(by_class.dtype)
+            loss = loss + self.hybrid_weight * posterior_cross_entropy(by_class, rows, weights, labels).mean()
         return {"loss": loss}
 
-    def _decision_loss(
-        self, batch: RowBatch, fold_ids: Tensor, labels: Tensor, n_hidden: Tensor, rows: Tensor
+    def _own_log_probs(
+        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor, rows: Tensor, by_class: Tensor | None
     ) -> Tensor:
-        by_class = torch.stack(
-            [self.denoiser(batch, torch.full_like(labels, index), fold_ids) for index in range(self.denoiser.n_classes)]
-        )
-        weights = n_hidden / batch.scored.sum(dim=1)
-        return posterior_cross_entropy(by_class, rows, weights.to(by_class.dtype), labels).mean()
+        """The log-probabilities of each row under its own class; of all classes, where they are known already."""
+        if by_class is None or (class_ids == self.denoiser.n_classes).any():  # "no class" is not among them
+            log_probs: Tensor = self.denoiser(batch, class_ids, fold_ids)
+            return log_probs
+        return by_class.gather(0, class_ids[rows][None])[0]
 
 
 class StageTrainer(Trainer):

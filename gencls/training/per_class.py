@@ -20,6 +20,7 @@ from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
+from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
     ScheduledExamples,
@@ -28,10 +29,8 @@ from gencls.training.examples import (
     token_budget,
     uniform_schedule,
 )
-from gencls.training.head import fit_linear_head
 from gencls.training.loop import run_stage
 from gencls.training.plan import (
-    ADAPT_SHARE,
     CLASS_SHARE,
     choose_bf16,
     collator,
@@ -43,7 +42,6 @@ from gencls.training.plan import (
 from gencls.training.seeds import private_seeds
 
 logger = logging.getLogger("gencls.training")
-HEAD_TEXTS = 1200
 
 
 @dataclass
@@ -118,7 +116,7 @@ def train_denoiser(
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
-    head_gain = _fit_head(denoiser, texts, config, bf16)
+    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16)
     stages = _stages(texts, config)
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     stage_options = {
@@ -127,20 +125,20 @@ def train_denoiser(
         "progress": progress,
         "on_step": on_step,
     }
-    adapt = _adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
+    adapted = adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
     classes = _train_classes(denoiser, backbone, label_names, stages["classes"], plan, config, folder, stage_options)
     denoiser.use_training_tables(None, None)
     denoiser.eval()
     n_class_examples = plan["class_steps"] * config.batch_size
     record = {
-        "adapt": adapt,
+        "adapt": adapted,
         "classes": classes,
         "plan": plan,
         "class_budget": token_budget(stages["classes"].first(n_class_examples)),
         "smoothing": smoothing,
         "head_gain_nats": head_gain,
         "bf16": bf16,
-        "seconds": max(time.monotonic() - start, adapt["seconds"] + classes["seconds"]),
+        "seconds": max(time.monotonic() - start, adapted["seconds"] + classes["seconds"]),
         "parameters": sum(value.numel() for value in denoiser.parameters()),
     }
     return TrainingResult(denoiser, record)
@@ -200,21 +198,6 @@ def _set_statistics(
     return chosen
 
 
-def _fit_head(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig, bf16: bool) -> float:
-    generator = np.random.default_rng([config.seed, 2])
-    chosen = generator.permutation(len(texts.token_ids))[:HEAD_TEXTS]
-    device = denoiser.bias.device.type
-    gain = fit_linear_head(
-        denoiser,
-        [texts.token_ids[place] for place in chosen],
-        generator=generator,
-        batch_size=config.batch_size,
-        autocast=lambda: torch.autocast(device, torch.bfloat16, enabled=bf16),
-    )
-    logger.info("head: %.3f nats per token under the unigram before any training step", gain)
-    return gain
-
-
 def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExamples]:
     generator = np.random.default_rng([config.seed, 3])
     adapt = uniform_schedule(len(texts.labels), config.adapt_steps * config.batch_size, generator=generator)
@@ -224,29 +207,6 @@ def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExa
         "adapt": ScheduledExamples(texts, adapt, class_dropout=1.0, seed=config.seed * 2 + 1),
         "classes": ScheduledExamples(texts, classes, class_dropout=dropout, seed=config.seed * 2 + 2),
     }
-
-
-def _adapt(
-    denoiser: Denoiser,
-    examples: ScheduledExamples,
-    plan: dict[str, Any],
-    config: TrainConfig,
-    folder: Path,
-    options: Any,
-) -> dict[str, float]:
-    _train_only_shared(denoiser, config)
-    return run_stage(
-        "adapt",
-        denoiser,
-        examples.first(plan["adapt_steps"] * config.batch_size),
-        collator(denoiser, config.adapt_level_low, config),
-        folder,
-        batch_size=config.batch_size,
-        learning_rates=_learning_rates(config, 1.0),
-        hybrid_weight=0.0,
-        max_seconds=seconds_of(plan, ADAPT_SHARE),
-        **options,
-    )
 
 
 def _train_classes(
@@ -268,19 +228,11 @@ def _train_classes(
         collator(denoiser, config.class_level_low, config),
         folder,
         batch_size=config.batch_size,
-        learning_rates=_learning_rates(config, config.shared_learning_rate_scale),
+        learning_rates=learning_rates(config, config.shared_learning_rate_scale),
         hybrid_weight=config.hybrid_weight,
         max_seconds=seconds_of(plan, CLASS_SHARE),
         **options,
     )
-
-
-def _learning_rates(config: TrainConfig, scale: float) -> dict[str, float]:
-    return {
-        "learning_rate": config.learning_rate * scale,
-        "head_learning_rate": config.head_learning_rate * scale,
-        "class_learning_rate": config.class_learning_rate,
-    }
 
 
 def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence[str]) -> None:
@@ -292,26 +244,10 @@ def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence
         network.start_from_words([tokenizer(name, add_special_tokens=False)["input_ids"] for name in label_names])
 
 
-def _train_only_shared(denoiser: Denoiser, config: TrainConfig) -> None:
-    """Adaptation trains encoder, head and class-free bias."""
-    class_names = denoiser.class_parameter_names()
-    for name, value in denoiser.named_parameters():
-        value.requires_grad_(name not in class_names)
-    _freeze_embeddings(denoiser, config)
-
-
 def _train_only_class_parts(denoiser: Denoiser, config: TrainConfig) -> None:
     """The class stage trains what its mode says: copies, adapters, or everything."""
     class_names = denoiser.class_parameter_names()
     shares_network = config.mode in {"conditional", "prompt"}
     for name, value in denoiser.named_parameters():
         value.requires_grad_(name in class_names or shares_network)
-    _freeze_embeddings(denoiser, config)
-
-
-def _freeze_embeddings(denoiser: Denoiser, config: TrainConfig) -> None:
-    if config.freeze_embeddings:
-        denoiser.projection.requires_grad_(False)
-        for name, value in denoiser.named_parameters():
-            if "word_embeddings" in name or "tok_embeddings" in name:
-                value.requires_grad_(False)
+    freeze_embeddings(denoiser, config)

@@ -53,6 +53,8 @@ def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
     """Return a digest of everything that decides the trained weights."""
     options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
+    if not config.prefix_share:
+        del options["prefix_share"]  # older runs do not have it, and are resumed all the same
     digest = hashlib.sha256(json.dumps([options, list(label_names)], sort_keys=True).encode())
     for ids, label in zip(texts.token_ids, texts.labels, strict=True):
         digest.update(f"|{label}:{len(ids)}|".encode())
@@ -69,7 +71,7 @@ def choose_bf16(plan: dict[str, Any], config: TrainConfig, device: torch.device)
 
 def collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:
     """Return the collator of a stage whose lowest masking level is `low`."""
-    return DiffusionCollator(denoiser.frame, LevelSchedule(low, 1.0), config.n_scored)
+    return DiffusionCollator(denoiser.frame, LevelSchedule(low, 1.0), config.n_scored, config.prefix_share)
 
 
 def make_plan(
@@ -94,11 +96,16 @@ def make_plan(
             options = {"batch_size": config.batch_size, "bf16": bf16, "hybrid_weight": hybrid_weight}
             return steps_within(60 * time_budget * share, denoiser, examples, rows, **options)
 
-        _shorten(plan, "adapt_steps", lambda: fitting(stages["adapt"], ADAPT_SHARE, 0.0))
+        _shorten(plan, "adapt_steps", lambda: fitting(stages["adapt"], adapt_share(config), 0.0))
         _shorten(plan, "class_steps", lambda: fitting(stages["classes"], CLASS_SHARE, config.hybrid_weight))
         logger.info("time budget %.1f min: %d + %d steps", time_budget, plan["adapt_steps"], plan["class_steps"])
     write_json(folder / PLAN, plan)
     return plan
+
+
+def adapt_share(config: TrainConfig) -> float:
+    """Return the share of a time budget that the class-free stage gets: all of it where no stage follows."""
+    return ADAPT_SHARE if config.class_steps else 1.0
 
 
 def _shorten(plan: dict[str, Any], name: str, fitting: Callable[[], int]) -> None:
