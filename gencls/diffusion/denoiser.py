@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.batches import RowBatch, ScoredPositions, visible_neighbours
-from gencls.diffusion.conditioning import ConditioningConfig, make_conditioning
+from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
 from gencls.diffusion.reader import Reader, attend_by
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
@@ -131,6 +131,20 @@ class Denoiser(Reader):
         """
         features, gate = self.features(batch, class_ids)
         return self._at_scored(batch, class_ids, fold_ids, features, gate)
+
+    def by_class(self, batch: RowBatch, fold_ids: Tensor | None = None) -> Tensor:
+        """Return the log-probabilities of `forward` under every class, shape (C, n_scored), float32, nats.
+
+        What the classes share is computed once, with gradients: in mode ``conditional`` the whole encoder.
+        """
+        columns = [torch.full_like(batch.input_ids[:, 0], index) for index in range(self.n_classes)]
+        if not isinstance(self.network, Conditional):
+            return torch.stack([self(batch, class_ids, fold_ids) for class_ids in columns])
+        hidden = self.network.hidden(batch.input_ids, batch.attention_mask, batch.scored, self.n_classes)
+        gate, rows = self.gate(hidden), batch.scored.nonzero()[:, 0]
+        features = (self.network.class_features(hidden, class_ids[rows]) for class_ids in columns)
+        pairs = zip(columns, features, strict=True)
+        return torch.stack([self._at_scored(batch, ids, fold_ids, own, gate) for ids, own in pairs])
 
     @torch.no_grad()
     def log_probs_and_margins(self, batch: RowBatch, class_ids: Tensor) -> tuple[Tensor, Tensor]:

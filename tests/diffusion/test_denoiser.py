@@ -103,6 +103,23 @@ def test_a_mixed_batch_equals_its_rows_one_by_one(denoiser):
             assert (by_class[first] - by_class[second]).abs().max() > 1e-3
 
 
+def test_by_class_equals_one_call_a_class_and_so_do_its_gradients(denoiser):
+    batch = make_batch(denoiser.frame)
+    folds = torch.tensor([0, 1, 1, 0])
+    wanted = torch.stack([denoiser(batch, torch.full((4,), c), folds) for c in range(C)])
+    weights = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
+    parameters = [value for value in denoiser.parameters() if value.requires_grad]
+    expected = torch.autograd.grad((wanted * weights).sum(), parameters, allow_unused=True)
+    together = denoiser.by_class(batch, folds)
+    torch.testing.assert_close(together, wanted, **CLOSE)
+    found = torch.autograd.grad((together * weights).sum(), parameters, allow_unused=True)
+    assert any(value is not None and value.abs().max() > 0 for value in found)
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("class_ids", [(0, 1, 2, C), (C, 1), (C,), (0,), (1, 1)])
 def test_encode_and_read_equal_one_call_a_class(denoiser, class_ids):
     """Positions of several batches of other shapes in one pool, up to several chunks of it."""
