@@ -6,8 +6,10 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +34,25 @@ def open_member(name: str, member: str, *, cache: Path | None = None) -> bytes:
     """
     with _open(fetch(name, cache=cache), member) as stream:
         return stream.read()
+
+
+def open_members(name: str, pattern: str, *, cache: Path | None = None) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of all files of an artefact whose name matches a shell pattern, in one pass and its order.
+
+    Raises
+    ------
+    ValueError
+        No file has such a name.
+    ArtefactError
+        As `fetch`, or the archive cannot be read.
+    """
+    path, is_empty = fetch(name, cache=cache), True
+    for member, content in _all_files(path):
+        if fnmatchcase(member, pattern):
+            is_empty = False
+            yield member, content()
+    if is_empty:
+        raise ValueError(_no_member(pattern, _names(path)))
 
 
 def extract(name: str, members: Sequence[str], *, to: Path, cache: Path | None = None) -> list[Path]:
@@ -92,6 +113,26 @@ def _inside(to: Path, member: str) -> Path:
             three_parts(f"member names that stay inside {to}", repr(member), "Do not unpack this archive.")
         )
     return goal
+
+
+def _all_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Each regular file's name, and a function that reads it; a tar archive is unpacked once, not once a file."""
+    with _readable(path):
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                for info in archive.infolist():
+                    if not info.is_dir():
+                        yield info.filename, partial(archive.read, info)
+            return
+        with tarfile.open(path) as tar:
+            for one in tar:
+                if one.isfile():
+                    yield one.name, partial(_read_whole, tar, one)
+
+
+def _read_whole(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    opened = tar.extractfile(info)
+    return opened.read() if opened else b""
 
 
 def _is_zip(path: Path) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gencls.data.download import pip_download
 from gencls.data.errors import ArtefactError, nearest, three_parts
+from gencls.data.npm import npm_pack
 
 logger = logging.getLogger("gencls.data")
 
@@ -31,7 +32,7 @@ class Artefact:
     name, version : str
         The distribution and its version.
     kind : str
-        "wheel" or "sdist".
+        "wheel", "sdist" or "npm".
     filename : str
         Name of the file, in the registry and in the cache.
     sha256 : str
@@ -129,6 +130,24 @@ _PINNED = (
         92.9,
         "SmolLM2-135M-Instruct autoregressive language model (GGUF)",
     ),
+    Artefact(
+        "chinese-poetry",
+        "2.0.1",
+        "npm",
+        "chinese-poetry-2.0.1.tgz",
+        "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86",
+        85.5,
+        "classical Chinese poems (public domain)",
+    ),
+    Artefact(
+        "cvttf-notosanscjk-regular",
+        "1.0",
+        "wheel",
+        "cvttf_NotoSansCJK_Regular-1.0-py3-none-any.whl",
+        "0a99bbb933cc4237895d3dbd95de65f7b508607872471f1f51d0eb91a5fe7766",
+        27.4,
+        "Noto Sans CJK, a font for Chinese in figures",
+    ),
 )
 
 ARTEFACTS: dict[str, Artefact] = {artefact.name: artefact for artefact in _PINNED}
@@ -199,7 +218,10 @@ def _download(artefact: Artefact, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_space(path.parent, 2.2 * artefact.size_mb * 1e6)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-        pip_download(artefact.name, artefact.version, Path(folder), is_sdist=artefact.kind == "sdist")
+        if artefact.kind == "npm":
+            npm_pack(artefact.name, artefact.version, Path(folder))
+        else:
+            pip_download(artefact.name, artefact.version, Path(folder), is_sdist=artefact.kind == "sdist")
         fresh = Path(folder) / artefact.filename
         digest = _sha256(fresh) if fresh.exists() else "no such file"
         if digest != artefact.sha256:

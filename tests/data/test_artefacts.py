@@ -19,8 +19,9 @@ def test_pins_are_well_formed() -> None:
     for name, artefact in artefacts.ARTEFACTS.items():
         assert name == artefact.name
         assert re.fullmatch(r"[0-9a-f]{64}", artefact.sha256)
-        assert artefact.filename.startswith(f"{name.replace('-', '_')}-{artefact.version}")
-        assert artefact.filename.endswith({"wheel": ".whl", "sdist": ".tar.gz"}[artefact.kind])
+        stem = name if artefact.kind == "npm" else name.replace("-", "_")
+        assert artefact.filename.lower().startswith(f"{stem}-{artefact.version}")
+        assert artefact.filename.endswith({"wheel": ".whl", "sdist": ".tar.gz", "npm": ".tgz"}[artefact.kind])
     assert len({artefact.sha256 for artefact in artefacts.ARTEFACTS.values()}) == len(artefacts.ARTEFACTS)
 
 
