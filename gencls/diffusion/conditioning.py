@@ -14,7 +14,6 @@ means "no class".
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.adapters import adapted_layers, adapter_name, with_adapters
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 
@@ -37,11 +37,15 @@ class ConditioningConfig:
         Rank of the adapters and of the class map before the head.
     n_prompt_tokens : int
         Soft tokens per class (mode ``prompt``).
+    adapter_layers : int, optional
+        Only this many of the last layers carry adapters (mode ``adapter``), all by default. The layers below are then
+        the same for all classes, and scoring runs them once.
     """
 
     mode: Mode = "conditional"
     rank: int = 32
     n_prompt_tokens: int = 8
+    adapter_layers: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -56,6 +60,10 @@ class ConditioningConfig:
                     "Raise them.",
                 )
             )
+        if self.adapter_layers is not None and self.adapter_layers < 1:
+            raise ValueError(
+                three_parts("adapter_layers >= 1", str(self.adapter_layers), "Raise it, or give None for all layers.")
+            )
 
 
 class Conditioning(nn.Module):
@@ -65,8 +73,6 @@ class Conditioning(nn.Module):
     has_small_class_parts = True
     #: Whether the hidden states are the same for all classes, so that one pass of the encoder serves them all.
     shares_hidden = False
-    #: Whether several threads may call it at once, in evaluation.
-    takes_threads = True
 
     def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int) -> None:
         super().__init__()
@@ -161,33 +167,26 @@ class Independent(Conditioning):
 
 
 class Adapter(Conditioning):
-    """Low-rank adapters of every linear layer of the encoder, one set per class."""
+    """Low-rank adapters of the linear layers of the encoder, one set per class.
 
-    takes_threads = False  # the active adapter is a state of the layers
+    The active adapter is a state of the layers, so only one thread may call it at once. Scoring does not call it: see
+    `gencls.diffusion.adapters`.
+    """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, n_classes: int, rank: int) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_linear_names(encoder), lora_dropout=0.0)
-        with warnings.catch_warnings():
-            # several adapters in one model are meant here
-            warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
-            for index in range(n_classes):
-                encoder = inject_adapter_in_model(config, encoder, adapter_name=f"class_{index}")
-        super().__init__(encoder, head, n_classes)
+    def __init__(
+        self, encoder: nn.Module, head: nn.Module, n_classes: int, rank: int, n_layers: int | None = None
+    ) -> None:
+        super().__init__(with_adapters(encoder, n_classes, rank, n_layers), head, n_classes)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
         self._activate(index)
         return self._encode(input_ids=input_ids, attention_mask=attention_mask)[scored]
 
     def _activate(self, index: int) -> None:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        for module in self.encoder.modules():
-            if isinstance(module, BaseTunerLayer):
-                # the attribute, not set_adapter: that would freeze the other classes' adapters
-                module._disable_adapters = index >= self.n_classes
-                module._active_adapter = [f"class_{min(index, self.n_classes - 1)}"]
+        for layer in adapted_layers(self.encoder).values():
+            # the attribute, not set_adapter: that would freeze the other classes' adapters
+            layer._disable_adapters = index >= self.n_classes
+            layer._active_adapter = [adapter_name(min(index, self.n_classes - 1))]
 
     def class_parameter_names(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if "lora_" in name}
@@ -290,11 +289,7 @@ def make_conditioning(
     if config.mode == "independent":
         return Independent(encoder, head, n_classes)
     if config.mode == "adapter":
-        return Adapter(encoder, head, n_classes, config.rank)
+        return Adapter(encoder, head, n_classes, config.rank, config.adapter_layers)
     if config.mode == "conditional":
         return Conditional(encoder, head, n_classes, width, config.rank)
     return Prompt(encoder, head, n_classes, width, config.n_prompt_tokens)
-
-
-def _linear_names(encoder: nn.Module) -> list[str]:
-    return [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]

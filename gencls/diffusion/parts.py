@@ -42,7 +42,7 @@ class LinearHead(nn.Linear):
 
 def keep_layers(encoder: nn.Module, config: Any, n_layers: int) -> None:
     """Drop all layers of an encoder behind the first ones, and say so in its config."""
-    stack = _layer_stack(encoder)
+    stack = layer_stack(encoder)
     if not 1 <= n_layers <= len(stack):
         raise ValueError(
             three_parts(f"1 <= n_layers <= {len(stack)}", str(n_layers), "Choose a number of layers it has.")
@@ -53,10 +53,10 @@ def keep_layers(encoder: nn.Module, config: Any, n_layers: int) -> None:
         config.layer_types = config.layer_types[:n_layers]
 
 
-def _layer_stack(encoder: nn.Module) -> nn.ModuleList:
-    """The longest module list of an encoder is its stack of layers."""
+def layer_stack(encoder: nn.Module) -> nn.ModuleList:
+    """Return the layers of an encoder: its longest module list, an empty one if it has none."""
     lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
+    return max(lists, key=len, default=nn.ModuleList())
 
 
 def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:

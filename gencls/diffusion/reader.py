@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from gencls.diffusion.adapters import GroupedEncoder, grouped_encoder, without_adapters
 from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.batches import EncodedPositions, RowBatch, filled, visible_neighbours
-from gencls.diffusion.conditioning import Conditional, Conditioning
+from gencls.diffusion.conditioning import Adapter, Conditional, Conditioning
 from gencls.diffusion.pairs import PairBias
 from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import (
@@ -27,6 +28,10 @@ from gencls.diffusion.vocabulary import (
     log_normalisers,
     target_logits,
 )
+
+Module = TypeVar("Module", bound=nn.Module)
+#: Sets of classes whose adapters are kept ready to be run at once.
+KEPT_GROUPED = 2
 
 
 class Reader(nn.Module):
@@ -44,6 +49,7 @@ class Reader(nn.Module):
         super().__init__()
         self._vocabulary: tuple[Any, VocabularyTable] | None = None
         self._short: tuple[Any, Conditioning] | None = None
+        self._grouped: tuple[tuple[Any, GroupedEncoder], ...] = ()
 
     @property
     def projection(self) -> nn.Parameter:
@@ -53,10 +59,11 @@ class Reader(nn.Module):
     def forget(self) -> None:
         """Drop what is derived from the weights, because they will change."""
         self._vocabulary = self._short = None
+        self._grouped = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and worker processes make what is derived from the weights themselves."""
-        return {**self.__dict__, "_vocabulary": None, "_short": None}
+        return {**self.__dict__, "_vocabulary": None, "_short": None, "_grouped": ()}
 
     def encode(self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype = torch.float32) -> EncodedPositions:
         """Run the encoder, without the vocabulary; see `read`.
@@ -73,16 +80,24 @@ class Reader(nn.Module):
         -------
         EncodedPositions
         """
-        network = self._short_network() if dtype == torch.bfloat16 else self.network
-        indices = class_ids[:1] if network.shares_hidden else class_ids
-        inputs = batch.input_ids, batch.attention_mask, batch.scored
         with torch.autocast(batch.input_ids.device.type, enabled=dtype == torch.float16, dtype=torch.float16):
-            hidden = torch.stack([network.hidden(*inputs, index) for index in indices])
+            hidden = self._hidden(batch, class_ids, dtype)
         return EncodedPositions(hidden, *visible_neighbours(batch, self.frame.mask))
 
-    def prepare(self, dtype: torch.dtype) -> None:
+    def _hidden(self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype) -> Tensor:
+        inputs = batch.input_ids, batch.attention_mask, batch.scored
+        if isinstance(self.network, Adapter):
+            grouped: Tensor = self._grouped_encoder(class_ids, dtype)(*inputs)
+            return grouped
+        network = self._short_network() if dtype == torch.bfloat16 else self.network
+        indices = class_ids[:1] if network.shares_hidden else class_ids
+        return torch.stack([network.hidden(*inputs, index) for index in indices])
+
+    def prepare(self, dtype: torch.dtype, class_ids: Sequence[int]) -> None:
         """Work out all that `encode` and `read` derive from the weights, for use by several threads."""
-        if dtype == torch.bfloat16:
+        if isinstance(self.network, Adapter):
+            self._grouped_encoder(class_ids, dtype)
+        elif dtype == torch.bfloat16:
             self._short_network()
         self._vocabulary_table(dtype)
         self.pairs.prepare(TILE)
@@ -91,11 +106,22 @@ class Reader(nn.Module):
         """The network in bfloat16, made anew when a weight has changed."""
         key = _versions(self.network.parameters())
         if self._short is None or self._short[0] != key:
-            network = copy.deepcopy(self.network).to(torch.bfloat16).eval()
-            if self.bias.device.type == "cpu":
-                attend_by(network, PRODUCTS)
-            self._short = key, network
+            self._short = key, _in_bfloat16(self.network)
         return self._short[1]
+
+    def _grouped_encoder(self, class_ids: Sequence[int], dtype: torch.dtype) -> GroupedEncoder:
+        """The encoder with the adapters of some classes; the last ones are kept until a weight changes."""
+        versions = _versions(self.network.encoder.parameters())
+        key = tuple(class_ids), dtype == torch.bfloat16
+        kept = [(known, encoder) for known, encoder in self._grouped if known[0] == versions]
+        for known, encoder in kept:
+            if known == (versions, key):
+                return encoder
+        shared = without_adapters(self.network.encoder)
+        shared = _in_bfloat16(shared) if dtype == torch.bfloat16 else shared
+        made = grouped_encoder(self.network.encoder, shared, class_ids)
+        self._grouped = (((versions, key), made), *kept[: KEPT_GROUPED - 1])
+        return made
 
     def read(self, positions: EncodedPositions, class_ids: Sequence[int], places: Tensor, token_ids: Tensor) -> Tensor:
         """Return the log-probabilities of asked tokens under each class; fast, and without gradients.
@@ -188,6 +214,14 @@ class Reader(nn.Module):
                 bias = bias + self.projection.float() @ embedding.float()
             columns.append(torch.cat([*maps, self.class_bias[index][:, None], bias[:, None]], dim=1).detach())
         return columns
+
+
+def _in_bfloat16(network: Module) -> Module:
+    """Return a copy for scoring in bfloat16."""
+    copied = copy.deepcopy(network).to(torch.bfloat16).eval()
+    if next(copied.parameters()).device.type == "cpu":
+        attend_by(copied, PRODUCTS)
+    return copied
 
 
 def attend_by(network: nn.Module, name: str) -> None:

@@ -87,12 +87,12 @@ class Passes:
     @property
     def takes_threads(self) -> bool:
         """Whether several threads may run passes at once."""
-        return isinstance(self.scorer, Denoiser) and self.device.type == "cpu" and self.scorer.network.takes_threads
+        return isinstance(self.scorer, Denoiser) and self.device.type == "cpu"
 
     def prepare(self) -> None:
         """Work out what is derived from the weights, once and before any thread needs it."""
         if isinstance(self.scorer, Denoiser):
-            self.scorer.prepare(getattr(torch, self.precision))
+            self.scorer.prepare(getattr(torch, self.precision), self.classes)
 
     def run(self, rows: Iterable[tuple[Bucket, Row, Tag]]) -> Iterator[list[tuple[Tag, FloatArray]]]:
         """Run rows that come sorted by bucket.

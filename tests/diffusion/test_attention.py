@@ -198,7 +198,7 @@ def test_the_short_network_is_no_part_of_the_model(denoiser):
     names, size = list(denoiser.state_dict()), len(pickle.dumps(denoiser))
     before = encode(denoiser)
     with torch.inference_mode():
-        denoiser.prepare(torch.bfloat16)
+        denoiser.prepare(torch.bfloat16, (0, 1))
     assert denoiser._short is not None
     assert denoiser._vocabulary is not None
     assert list(denoiser.state_dict()) == names
