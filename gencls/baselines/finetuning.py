@@ -9,19 +9,27 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from gencls.data.storage import read_json, write_json
+
+COMPLETE = "complete.json"  # written into a checkpoint last
 
 
 @dataclass(frozen=True)
@@ -82,19 +90,39 @@ class BudgetCallback(TrainerCallback):
         Share of the budget in which the learning rate rises.
     progress : bool
         Draw a bar on a terminal (never under CI).
+    title : str
+        What the bar says.
     """
 
-    def __init__(self, n_steps: int, max_seconds: float | None, *, warmup: float, progress: bool) -> None:
+    def __init__(
+        self,
+        n_steps: int,
+        max_seconds: float | None,
+        *,
+        warmup: float,
+        progress: bool,
+        title: str = "encoder baseline",
+    ) -> None:
         self.n_steps, self.max_seconds, self.warmup = n_steps, max_seconds, warmup
         self.started: float | None = None
+        self.seconds_before = 0.0
         disable = None if progress and not os.environ.get("CI") else True
-        self.bar = tqdm(total=n_steps, desc="encoder baseline", unit="step", disable=disable)
+        self.bar = tqdm(total=n_steps, desc=title, unit="step", disable=disable)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of training so far, earlier lives of a resumed one counted in."""
+        return self.seconds_before + (0.0 if self.started is None else time.perf_counter() - self.started)
+
+    def resume_from(self, checkpoint: str | None) -> None:
+        """Count the seconds and steps of the training that the checkpoint belongs to."""
+        if checkpoint is not None:
+            self.seconds_before = float(read_json(Path(checkpoint) / COMPLETE)["seconds"])
+            self.bar.update(_step_of(checkpoint))
 
     def spent(self, step: int) -> float:
         """Return the share of the budget that is spent after ``step`` steps."""
-        by_clock = 0.0
-        if self.max_seconds is not None and self.started is not None:
-            by_clock = (time.perf_counter() - self.started) / self.max_seconds
+        by_clock = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
         return max(step / self.n_steps, by_clock)
 
     def learning_rate_factor(self, step: int) -> float:
@@ -112,6 +140,12 @@ class BudgetCallback(TrainerCallback):
         self.bar.update()
         if self.spent(state.global_step) >= 1.0:
             control.should_training_stop = True
+            control.should_save = args.save_strategy != "no"  # so that a resume finds it finished
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint as whole: the Trainer has written everything before it."""
+        facts = {"seconds": self.seconds, "finished": control.should_training_stop}
+        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, facts)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
@@ -132,11 +166,16 @@ def private_seeds() -> Iterator[None]:
 
 def parameter_groups(encoder: nn.Module, head: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
     """Return the optimizer's groups: no decay for biases and norms, ten times the rate for the new head."""
-    trainable = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    new = {"params": list(head.parameters()), "lr": 10 * learning_rate, "weight_decay": 0.0}
+    return [*decay_groups(encoder, learning_rate), new]
+
+
+def decay_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+    """Return the trainable parameters in two groups: matrices decay, biases and norms do not."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim > 1], "lr": learning_rate, "weight_decay": 0.01},
         {"params": [p for p in trainable if p.ndim <= 1], "lr": learning_rate, "weight_decay": 0.0},
-        {"params": list(head.parameters()), "lr": 10 * learning_rate, "weight_decay": 0.0},
     ]
 
 
@@ -150,6 +189,8 @@ def finetune(
     batch_size: int,
     bf16: bool,
     seed: int,
+    checkpoints: Path | None = None,
+    save_steps: int = 200,
 ) -> int:
     """Train ``network`` in place with the Hugging Face Trainer and return the number of steps taken.
 
@@ -171,6 +212,10 @@ def finetune(
         Autocast to bfloat16.
     seed : int
         Order of the texts and dropout.
+    checkpoints : Path, optional
+        A folder for checkpoints, of this training alone; the last whole one in it is gone on from. None keeps none.
+    save_steps : int
+        Steps between checkpoints.
 
     Returns
     -------
@@ -184,10 +229,23 @@ def finetune(
     """
     optimizer = torch.optim.AdamW(groups)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, watch.learning_rate_factor)
+    resume = None if checkpoints is None else last_whole_checkpoint(checkpoints)
+    watch.resume_from(resume)
+    if resume is not None and read_json(Path(resume) / COMPLETE)["finished"]:  # the Trainer would add a step
+        network.load_state_dict(load_file(Path(resume) / "model.safetensors"))
+        watch.bar.close()
+        return _step_of(resume)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=network,
-            args=_arguments(folder, watch.n_steps, batch_size, bf16, seed),
+            args=_arguments(
+                str(checkpoints or folder),
+                watch.n_steps,
+                batch_size,
+                bf16=bf16,
+                seed=seed,
+                save_steps=None if checkpoints is None else save_steps,
+            ),
             train_dataset=examples,  # type: ignore[arg-type]  # a list has the length and items it needs
             data_collator=collate,
             optimizers=(optimizer, scheduler),
@@ -196,13 +254,28 @@ def finetune(
         # Both of them print; the library never does.
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        loss = trainer.train().training_loss
+        loss = trainer.train(resume_from_checkpoint=resume).training_loss
     if not math.isfinite(loss):
         raise RuntimeError(f"expected a finite training loss, got {loss}: lower learning_rate or turn bf16 off")
     return int(trainer.state.global_step)
 
 
-def _arguments(folder: str, n_steps: int, batch_size: int, bf16: bool, seed: int) -> TrainingArguments:
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end; one that a kill cut short is removed."""
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
+        if (Path(last) / COMPLETE).exists():
+            return last
+        shutil.rmtree(last)
+    return None
+
+
+def _step_of(checkpoint: str) -> int:
+    return int(checkpoint.rsplit("-", 1)[1])
+
+
+def _arguments(
+    folder: str, n_steps: int, batch_size: int, *, bf16: bool, seed: int, save_steps: int | None
+) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=folder,
@@ -212,7 +285,9 @@ def _arguments(folder: str, n_steps: int, batch_size: int, bf16: bool, seed: int
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         seed=seed,
-        save_strategy="no",
+        save_strategy="no" if save_steps is None else "steps",
+        save_steps=save_steps or 0,
+        save_total_limit=2,
         logging_strategy="no",
         logging_nan_inf_filter=False,  # a diverged run must not look like a good one
         remove_unused_columns=False,
