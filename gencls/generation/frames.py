@@ -23,7 +23,7 @@ from gencls.generation.view import (
     all_cells,
     ends_line,
     progress,
-    shown_text,
+    shown_line,
     starts_word,
     status,
     timeline,
@@ -53,7 +53,7 @@ class Panel:
         self.width = width
         self.cells = all_cells(trajectory)
         self.texts = widest_texts(trajectory)
-        self.title = "".join(shown_text(char) if char != " " else char for char in trajectory.label)
+        self.title = shown_line(trajectory.label)
 
     @cached_property
     def face(self) -> Typeface:

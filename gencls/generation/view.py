@@ -116,6 +116,17 @@ def shown_text(piece: str) -> str:
     return "".join(VISIBLE_CONTROLS.get(char) or (REPLACEMENT if _is_unsafe(char) else char) for char in body)
 
 
+def shown_line(text: str, *, keep: str = " ") -> str:
+    """Return a title or a whole text as it can be shown; the characters of `keep` stay as they are.
+
+    Examples
+    --------
+    >>> shown_line("a title\n"), shown_line("two\nlines\x07", keep=" \n")
+    ('a title↵', 'two\nlines�')
+    """
+    return "".join(char if char in keep else shown_text(char) for char in text)
+
+
 def _is_unsafe(char: str) -> bool:
     """Whether a character steers the device that shows it: control characters, lone surrogates, reading direction."""
     return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI_CONTROLS
