@@ -82,9 +82,7 @@ def _panel(trajectory: Trajectory) -> dict[str, Any]:
     """What the page needs of a trajectory."""
     return {
         "label": shown_line(trajectory.label) or "text",
-        "text": "".join(
-            char if char == "\n" else shown_text(char) if char != " " else char for char in trajectory.text
-        ),
+        "text": shown_line(trajectory.text, keep=" \n"),
         "facts": [[str(name), _fact(value)] for name, value in trajectory.extras.items()],
         "widest": widest_texts(trajectory),
         "starts_word": starts_word(trajectory),

@@ -121,8 +121,8 @@ def shown_line(text: str, *, keep: str = " ") -> str:
 
     Examples
     --------
-    >>> shown_line("a title\n"), shown_line("two\nlines\x07", keep=" \n")
-    ('a title↵', 'two\nlines�')
+    >>> shown_line("a title\\n"), shown_line("two\\nlines\\x07", keep=" \\n")
+    ('a title↵', 'two\\nlines�')
     """
     return "".join(char if char in keep else shown_text(char) for char in text)
 
