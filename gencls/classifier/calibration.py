@@ -81,6 +81,10 @@ class LengthTemperature:
         """
         return self.a * np.maximum(np.asarray(lengths, dtype=np.float64), self.shortest) ** self.b
 
+    def log_proba(self, log_likelihood: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
+        """Calibrated log posterior, (N, C) in nats, of scores (N, C), lengths (N,) and a log prior (C,)."""
+        return log_posterior(log_likelihood, log_prior, self.temperature(lengths))
+
     def as_dict(self) -> dict[str, float]:
         """Plain numbers for JSON."""
         return {"a": float(self.a), "b": float(self.b), "shortest": float(self.shortest)}
@@ -126,7 +130,7 @@ def fit_temperature(
     ValueError
         Shapes that do not agree, scores that are not finite, or fewer than two classes in `y`.
     """
-    scores, labels, prior = _check_inputs(log_likelihood, y, lengths, log_prior)
+    scores, labels, prior = check_held_out(log_likelihood, y, lengths, log_prior)
     log_length = np.log(np.maximum(np.asarray(lengths, dtype=np.float64), 1.0))
     # the temperature is constant below a length that the held-out texts hardly have, in the fit as in use
     log_shortest = float(np.quantile(log_length, SHORTEST_QUANTILE))
@@ -180,26 +184,27 @@ def _minimise(objective: Callable[[FloatArray], tuple[float, FloatArray]], *, le
     return min([identity, *found], key=lambda theta: objective(theta)[0])
 
 
-def _check_inputs(
+def check_held_out(
     log_likelihood: ArrayLike, y: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike
 ) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """Held-out scores (N, C), labels (N,) and log prior (C,) as arrays, or a ValueError on what cannot calibrate."""
     scores = np.asarray(log_likelihood, dtype=np.float64)
     labels = np.asarray(y)
     prior = np.asarray(log_prior, dtype=np.float64)
     shapes = (scores.shape, labels.shape, np.shape(lengths), prior.shape)
     if scores.ndim != 2 or shapes[1:] != ((len(scores),), (len(scores),), (scores.shape[1],)):
         raise ValueError(
-            f"fit_temperature: expected shapes (N, C), (N,), (N,), (C,), got {shapes}. "
+            f"calibration: expected shapes (N, C), (N,), (N,), (C,), got {shapes}. "
             "Pass the mean over the draws, a label and a length for each text, and a prior for each class."
         )
     if not (np.isfinite(scores).all() and np.isfinite(prior).all()):
         raise ValueError(
-            "fit_temperature: expected finite scores and priors, got NaN or infinity. "
+            "calibration: expected finite scores and priors, got NaN or infinity. "
             "Look at the rows of log_likelihood that are not finite: a density gave no probability to a text."
         )
     if np.unique(labels).size < 2:
         raise ValueError(
-            f"fit_temperature: expected at least two classes in y, got {np.unique(labels).tolist()}. "
+            f"calibration: expected at least two classes in y, got {np.unique(labels).tolist()}. "
             "Draw the calibration split with all classes (stratified)."
         )
     return scores, labels.astype(np.int64), prior
