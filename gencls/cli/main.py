@@ -17,6 +17,9 @@ VERBS = {
     "evaluate": "gencls.cli.evaluate",
     "predict": "gencls.cli.predict",
     "train-lm": "gencls.cli.train_lm",
+    "generate": "gencls.cli.generate",
+    "compare": "gencls.cli.compare",
+    "show": "gencls.cli.show",
 }
 
 THE_WAY = """\

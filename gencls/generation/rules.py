@@ -102,11 +102,11 @@ class Rules:
         if n < 1 or n > len(token_ids):
             return False
         runs = np.lib.stride_tricks.sliding_window_view(token_ids, n)
-        whole = np.lib.stride_tricks.sliding_window_view(visible, n).all(axis=1)
+        whole = np.asarray(np.lib.stride_tricks.sliding_window_view(visible, n).all(axis=1))
         own = np.arange(max(place - n + 1, 0), min(place, len(runs) - 1) + 1)
         own, others = own[whole[own]], np.flatnonzero(whole)
-        is_same = (runs[own][:, None] == runs[others][None]).all(axis=2)
-        return bool(np.any(is_same & (own[:, None] != others[None])))
+        differs = (runs[own][:, None] != runs[others][None]).any(axis=2)
+        return bool(np.any(~(differs | (own[:, None] == others[None]))))
 
     def _spells_forbidden(self, token_ids: IntArray, visible: BoolArray, place: int) -> bool:
         if self._pattern is None:
