@@ -58,9 +58,7 @@ def piece_tokenizer() -> Any:
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.decoder = decoders.WordPiece()
     names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, **{f"{name}_token": token for name, token in names.items()}
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **{f"{name}_token": token for name, token in names.items()})
 
 
 def _random_weights(denoiser: Denoiser) -> Denoiser:

@@ -12,8 +12,11 @@ from gencls.diffusion.exact import exact_conditionals, random_joint
 from gencls.generation import GenerationConfig, generate
 from gencls.generation.growth import Start
 from gencls.generation.sampler import ReverseProcess
+from gencls.generation.scorers import scorer_of
+from gencls.generation.vocabulary import vocabulary_of
 
 FLOAT32 = {"precision": "float32"}
+N_TEXTS = 2500
 ORDERS = ["random", "confidence", "margin", "entropy", "left_to_right", "blocks"]
 NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -27,7 +30,9 @@ def drawn(scorer, config, n_texts, token_ids, class_ids=(0,)):
     """Final tokens (N, L) of many texts."""
     process = ReverseProcess(scorer, config, class_ids, None, NOTHING)
     generators = [np.random.default_rng([7, row]) for row in range(n_texts)]
-    return np.stack([steps[-1].token_ids for steps in process.sample(starts(n_texts, token_ids, scorer.mask_id), generators)])
+    return np.stack(
+        [steps[-1].token_ids for steps in process.sample(starts(n_texts, token_ids, scorer.mask_id), generators)]
+    )
 
 
 def p_value(texts, joint):
@@ -48,30 +53,30 @@ def scorer(joint, table_scorer):
 
 @pytest.mark.parametrize("order", ["random", "left_to_right"])
 def test_one_token_a_step_reproduces_the_joint(scorer, joint, order):
-    texts = drawn(scorer, GenerationConfig(order=order), 4000, [3, 3, 3])
+    texts = drawn(scorer, GenerationConfig(order=order), N_TEXTS, [3, 3, 3])
     assert p_value(texts, joint) > 1e-4
 
 
 def test_a_step_for_several_tokens_does_not_reproduce_the_joint(scorer, joint):
     """The check above can fail: two tokens of one step are drawn as if they were independent."""
-    texts = drawn(scorer, GenerationConfig(n_steps=1, order="random"), 4000, [3, 3, 3])
+    texts = drawn(scorer, GenerationConfig(n_steps=1, order="random"), N_TEXTS, [3, 3, 3])
     assert p_value(texts, joint) < 1e-4
     alone = joint.sum(axis=(1, 2))
-    z = (np.bincount(texts[:, 0], minlength=3) / 4000 - alone) / np.sqrt(alone * (1 - alone) / 4000)
+    z = (np.bincount(texts[:, 0], minlength=3) / N_TEXTS - alone) / np.sqrt(alone * (1 - alone) / N_TEXTS)
     assert np.abs(z).max() < 4, "each token by itself has its marginal"
 
 
 def test_given_tokens_condition_the_joint(scorer, joint):
-    texts = drawn(scorer, GenerationConfig(order="random"), 4000, [3, 2, 3])
+    texts = drawn(scorer, GenerationConfig(order="random"), N_TEXTS, [3, 2, 3])
     assert (texts[:, 1] == 2).all()
     expected = joint[:, 2] / joint[:, 2].sum()
     assert p_value(texts[:, [0, 2]], expected) > 1e-4
 
 
 def test_temperature_sharpens_and_greedy_takes_the_likeliest(scorer, joint):
-    half = drawn(scorer, GenerationConfig(temperature=0.5, order="left_to_right"), 4000, [0, 0, 3])
+    half = drawn(scorer, GenerationConfig(temperature=0.5, order="left_to_right"), N_TEXTS, [0, 0, 3])
     expected = joint[0, 0] ** 2 / (joint[0, 0] ** 2).sum()
-    assert chisquare(np.bincount(half[:, 2], minlength=3), 4000 * expected).pvalue > 1e-4
+    assert chisquare(np.bincount(half[:, 2], minlength=3), N_TEXTS * expected).pvalue > 1e-4
     greedy = drawn(scorer, GenerationConfig(temperature=0), 20, [0, 0, 3])
     assert (greedy[:, 2] == joint[0, 0].argmax()).all()
 
@@ -81,12 +86,11 @@ def test_guidance_moves_from_the_class_free_model_to_the_class_and_beyond(joint,
     scorer = table_scorer([exact_conditionals(other), exact_conditionals(joint)], 3)
     for weight, classes in ((0.0, [0, 1]), (1.0, [0, 1]), (2.0, [0, 1])):
         config = GenerationConfig(label="class", guidance=weight, order="left_to_right")
-        texts = drawn(scorer, config, 4000, [0, 1, 3], classes)
-        expected = joint[0, 1] ** (1 - weight) * other[0, 1] ** weight / 1.0
+        texts = drawn(scorer, config, N_TEXTS, [0, 1, 3], classes)
         free, own = joint[0, 1] / joint[0, 1].sum(), other[0, 1] / other[0, 1].sum()
         expected = free ** (1 - weight) * own**weight
         counts = np.bincount(texts[:, 2], minlength=3)
-        assert chisquare(counts, 4000 * expected / expected.sum()).pvalue > 1e-4
+        assert chisquare(counts, N_TEXTS * expected / expected.sum()).pvalue > 1e-4
 
 
 CONFIGS = st.fixed_dictionaries(
@@ -171,13 +175,9 @@ def test_left_to_right_blocks_and_forced_words_come_in_their_order(model):
 
 
 def test_surest_tokens_are_revealed_first(model):
-    """With all places asked, the revealed token is the surest of those proposed: no later first reveal was surer then."""
     config = GenerationConfig(length=8, temperature=0, order="confidence", **FLOAT32)
     greedy = generate(model, config)[0].steps
     first = int(np.flatnonzero(greedy[1].revealed)[0])
-    from gencls.generation.scorers import scorer_of
-    from gencls.generation.vocabulary import vocabulary_of
-
     vocabulary = vocabulary_of(model.tokenizer, model.denoiser.vocab_size)
     start = np.full((1, 8), model.denoiser.frame.mask)
     with scorer_of(model.denoiser, "float32") as scorer:
@@ -201,17 +201,11 @@ def test_a_threshold_reveals_what_is_sure_and_at_least_one(model):
         assert step.revealed.sum() == 1 or (step.confidence[step.revealed] >= 0.3).all()
 
 
-def test_remasking_keeps_the_schedule_and_hides_unsure_tokens_more_often(model):
+def test_remasking_keeps_the_schedule(model):
     config = GenerationConfig(length=16, n_steps=8, remask=0.3, **FLOAT32)
-    trajectories = generate(model, config, n_samples=32)
-    for trajectory in trajectories:
+    for trajectory in generate(model, config, n_samples=4):
         hidden = [int((step.token_ids == trajectory.mask_id).sum()) for step in trajectory.steps]
         assert hidden == [16, 14, 12, 10, 8, 6, 4, 2, 0]
-    pairs = [
-        (before.confidence[after.remasked].mean(), np.nanmean(before.confidence))
-        for trajectory in trajectories
-        for before, after in zip(trajectory.steps, trajectory.steps[1:], strict=False)
-        if after.remasked.any()
-    ]
-    difference = np.array([all_of - hidden for hidden, all_of in pairs])
-    assert difference.mean() / (difference.std(ddof=1) / len(difference) ** 0.5) > 2
+        again = [int(step.remasked.sum()) for step in trajectory.steps]
+        # a share of 0.3 of what is visible, but not more than stays hidden, and none in the last step
+        assert again == [0, 0, 0, 1, 1, 2, 3, 2, 0]
