@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from gencls.baselines.causal_likelihood import head_of, hidden_states
@@ -73,7 +74,7 @@ def load_causal(name: str, *, cache: Path | None = None) -> CausalLM:
 
 def new_causal(
     vocab_size: int, *, width: int, n_layers: int, n_heads: int, n_positions: int, seed: int, pad_id: int = 0
-) -> LlamaForCausalLM:
+) -> Any:
     """Build a causal model with random weights: rotary positions, tied embeddings, no dropout.
 
     Parameters
@@ -127,22 +128,37 @@ def start_of(tokenizer: Any) -> int:
     )
 
 
+def check_causal_name(name: str) -> None:
+    """Raise a ValueError, at once, on a name behind which is no folder, artefact, cached model or answering hub."""
+    if Path(name).is_dir() or name in REGISTRY_CAUSAL or hub_reachable() or _is_cached(name):
+        return
+    raise ValueError(
+        three_parts(
+            "a causal model that this machine can reach",
+            f"{name!r}, and no hub answers",
+            f"Use a folder or a registry model ({nearest(name, REGISTRY_CAUSAL)}).",
+        )
+    )
+
+
+def _is_cached(name: str) -> bool:
+    """Whether the hub's client keeps the model from an earlier day."""
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # no name that a hub could have
+        return False
+
+
 def _locate(name: str, cache: Path | None) -> tuple[str, str]:
     """Return (place for from_pretrained, one line on where that is)."""
+    check_causal_name(name)
     if Path(name).is_dir():
         return name, f"folder {Path(name).name}"
     known = REGISTRY_CAUSAL.get(name)
-    if hub_reachable() or (known is None and isinstance(try_to_load_from_cache(name, "config.json"), str)):
-        place = name if known is None else known.hub_name
-        return place, f"hub: {place}"
     if known is None:
-        raise ValueError(
-            three_parts(
-                "a causal model that this machine can reach",
-                f"{name!r}, and no hub answers",
-                f"Use a folder or a registry model ({nearest(name, REGISTRY_CAUSAL)}).",
-            )
-        )
+        return name, f"hub: {name}"
+    if hub_reachable():
+        return known.hub_name, f"hub: {known.hub_name}"
     return str(unpacked_folder(known, cache=cache)), f"registry: {known.artefact} (no hub answered)"
 
 

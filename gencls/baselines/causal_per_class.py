@@ -129,7 +129,8 @@ class PerClassCausalLM(CausalBayes):
             return [copy.deepcopy(self.model) for _ in range(n_classes)]
         return [add_adapters(copy.deepcopy(self.model), n_classes, self.adapter_rank, self.random_state)] * n_classes
 
-    def _select(self, index: int) -> Any:
+    def select(self, index: int) -> Any:
+        """Return the model of a class, its adapter the active one."""
         if self.adapter_rank is not None:
             self.models_[index].set_adapter(_adapter(index))
         return self.models_[index]
@@ -150,7 +151,7 @@ class PerClassCausalLM(CausalBayes):
     def _steps_within(self, seconds: float, ids: Ids) -> int:
         return steps_within(
             seconds,
-            self._select(0),
+            self.select(0),
             ids,
             start_id=self.start_id,
             batch_size=self.batch_size,
@@ -160,7 +161,7 @@ class PerClassCausalLM(CausalBayes):
 
     def _train(self, index: int, texts: Ids) -> CausalTraining:
         return train_causal(
-            self._select(index),
+            self.select(index),
             texts,
             start_id=self.start_id,
             n_steps=self.n_steps_,
@@ -174,7 +175,7 @@ class PerClassCausalLM(CausalBayes):
 
     def _score(self, index: int, ids: Ids) -> NDArray[np.float64]:
         context = (self.start_id,)
-        return log_likelihood(self._select(index), ids, context=context, bf16=self.bf16, progress=self.progress)
+        return log_likelihood(self.select(index), ids, context=context, bf16=self.bf16, progress=self.progress)
 
 
 def add_adapters(model: Any, n_adapters: int, rank: int, seed: int) -> Any:

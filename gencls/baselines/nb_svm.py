@@ -17,7 +17,7 @@ data, and its margins are log-odds, so that an NLL makes sense.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -30,7 +30,7 @@ from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, best_by_validation, checked_labels, checked_validation
 from gencls.baselines.words import word_counter
 
-STRENGTHS = (0.1, 1.0, 10.0)  # C, the inverse of the ridge
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C, the inverse of the ridge
 INTERPOLATIONS = (0.25, 0.5, 0.75, 1.0)  # beta
 
 
@@ -72,16 +72,19 @@ class LinearMargins:
     weights : ndarray of shape (M, V), float64
         w, of the ratio-weighted features.
     intercepts : ndarray of shape (M,), float64
+    n_iterations : int
+        Of the solver, over all M.
     """
 
     ratios: np.ndarray
     weights: np.ndarray
     intercepts: np.ndarray
+    n_iterations: int
 
     def interpolated(self, beta: float) -> LinearMargins:
         """Return the margins with w' = (1 - beta) mean|w| + beta w."""
         magnitude = np.abs(self.weights).mean(axis=1, keepdims=True)
-        return LinearMargins(self.ratios, (1 - beta) * magnitude + beta * self.weights, self.intercepts)
+        return replace(self, weights=(1 - beta) * magnitude + beta * self.weights)
 
     def log_proba(self, features: csr_matrix) -> np.ndarray:
         """Return log P(class | features), shape (N, C), float64, nats: the normalised odds of one against the rest."""
@@ -110,7 +113,7 @@ def fit_margins(features: csr_matrix, labels: np.ndarray, strength: float) -> Li
         Without interpolation (beta = 1).
     """
     n_classes = int(labels.max()) + 1
-    ratios, weights, intercepts = [], [], []
+    ratios, weights, intercepts, n_iterations = [], [], [], 0
     for index in [1] if n_classes == 2 else range(n_classes):
         ratio = log_count_ratio(features, labels == index)
         # liblinear's Newton method takes features of unlike scales well; the ratios are such
@@ -119,7 +122,8 @@ def fit_margins(features: csr_matrix, labels: np.ndarray, strength: float) -> Li
         ratios.append(ratio)
         weights.append(model.coef_[0])
         intercepts.append(model.intercept_[0])
-    return LinearMargins(np.array(ratios), np.array(weights), np.array(intercepts))
+        n_iterations += int(model.n_iter_.max())
+    return LinearMargins(np.array(ratios), np.array(weights), np.array(intercepts), n_iterations)
 
 
 class NbSvm(LogProbaClassifier):

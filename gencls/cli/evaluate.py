@@ -20,7 +20,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--baselines",
         default="naive_bayes,naive_bayes_pairs,tfidf_logistic_regression,encoder",
-        help="comma-separated rivals to train and report beside the run, or 'none'",
+        help="comma-separated rivals to train and report beside the run, or 'none'; also: naive_bayes_words, "
+        "naive_bayes_bigrams, nb_svm, and, slow on a CPU, causal_per_class, causal_scratch, causal_zero_shot",
+    )
+    parser.add_argument("--causal-model", default="smollm2", metavar="NAME", help="of causal_per_class and _zero_shot")
+    parser.add_argument("--causal-steps", type=int, metavar="N", help="training steps of each class's causal model")
+    parser.add_argument(
+        "--causal-minutes", type=float, default=30.0, metavar="MIN", help="most minutes of training of a causal rival"
     )
     parser.add_argument(
         "--target-flip-rate",
@@ -36,11 +42,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
     from gencls.data.storage import read_json
     from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+    from gencls.evaluation.rival_data import CausalOptions
     from gencls.reporting.tables import model_text
 
+    causal = CausalOptions(args.causal_model, args.causal_steps, 60 * args.causal_minutes)
     names = () if args.baselines == "none" else tuple(args.baselines.split(","))
     options = EvaluationOptions(
-        args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs
+        args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs, causal
     )
     output = args.output or Path("reports") / args.run.name
     report = evaluate_run(

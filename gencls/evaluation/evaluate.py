@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import write_json
 from gencls.data.text import normal_form
 from gencls.evaluation.language_model import language_model_metrics
-from gencls.evaluation.rivals import BASELINES, RivalData, check_baselines, fit_baseline
+from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
 from gencls.reporting.evaluation import evaluation_metrics
@@ -40,12 +41,15 @@ class EvaluationOptions:
     max_texts : int, optional
         Size of a stratified sample.
     baselines : tuple of str
+        Out of `gencls.evaluation.rivals.ALL_BASELINES`.
     seed : int
         Of the sample and the bootstrap.
     target_flip_rate : float, optional
         Score with an adaptive number of draws; the run is calibrated again for it, on its calibration texts.
     n_jobs : int
         Processes of scoring.
+    causal : CausalOptions
+        Model and budgets of the causal baselines, where they are asked for.
     """
 
     data: str | None = None
@@ -55,6 +59,7 @@ class EvaluationOptions:
     seed: int = 0
     target_flip_rate: float | None = None
     n_jobs: int = 1
+    causal: CausalOptions = field(default_factory=CausalOptions)
 
 
 def evaluate_run(
@@ -75,7 +80,7 @@ def evaluate_run(
         If `run` holds no trained run.
     """
     start = time.monotonic()
-    check_baselines(options.baselines)
+    check_baselines(options.baselines, options.causal)
     classifier = _loaded(run, options, progress=progress)
     record, parts = _texts(run, classifier, options)
     if options.target_flip_rate is not None:
@@ -88,7 +93,9 @@ def evaluate_run(
     arrays = score_arrays(classifier, scores, test)
     baseline_records = {}
     for name in options.baselines:
-        arrays[f"baseline_{name}"], baseline_records[name] = fit_baseline(name, classifier, parts, progress=progress)
+        arrays[f"baseline_{name}"], baseline_records[name] = fit_baseline(
+            name, classifier, parts, causal=options.causal, progress=progress
+        )
     bound = language_model_metrics(classifier, parts, options.seed, progress=progress)
     metrics = evaluation_metrics(arrays, generator=np.random.default_rng(options.seed))
     metrics["diffusion"] |= {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.unigram import class_counts, log_frequencies
-from gencls.evaluation.rivals import RivalData
+from gencls.evaluation.rival_data import RivalData
 from gencls.likelihood.estimators import Estimator
 
 #: Language-model quality is measured with more path steps than the decision needs, on a sample of the texts.

@@ -5,65 +5,79 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from gencls.baselines.encoder import EncoderClassifier
-from gencls.baselines.finetuning import Budget
-from gencls.baselines.naive_bayes import TokenNaiveBayes
-from gencls.baselines.tfidf import TfidfLogisticRegression
+from gencls.baselines.causal import check_causal_name
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.calibration import LengthTemperature, fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.errors import nearest, three_parts
-from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.pairs import pair_scores
-from gencls.diffusion.statistics import ClassStatistics
+from gencls.evaluation.rival_causal import fit_causal_per_class, fit_causal_scratch, fit_causal_zero_shot
+from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData
+from gencls.evaluation.rival_fits import (
+    fit_encoder,
+    fit_nb_svm,
+    fit_pair_tables,
+    fit_tfidf,
+    fit_token_naive_bayes,
+    fit_word_naive_bayes,
+)
 
 logger = logging.getLogger("gencls.evaluation")
-FloatArray = NDArray[np.float64]
+#: What a report has unless others are asked for.
 BASELINES = ("naive_bayes", "naive_bayes_pairs", "tfidf_logistic_regression", "encoder")
+_COUNTS: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalData]], Fitted]] = {
+    "naive_bayes": fit_token_naive_bayes,
+    "naive_bayes_pairs": fit_pair_tables,
+    "naive_bayes_words": partial(fit_word_naive_bayes, 1),
+    "naive_bayes_bigrams": partial(fit_word_naive_bayes, 2),
+    "nb_svm": fit_nb_svm,
+    "tfidf_logistic_regression": fit_tfidf,
+}
+#: Slow on a CPU: their training and the number of texts that are scored have budgets of their own.
+_CAUSAL = {
+    "causal_per_class": fit_causal_per_class,
+    "causal_scratch": fit_causal_scratch,
+    "causal_zero_shot": fit_causal_zero_shot,
+}
+_PRETRAINED_CAUSAL = ("causal_per_class", "causal_zero_shot")
+ALL_BASELINES = (*_COUNTS, "encoder", *_CAUSAL)
 
 
-@dataclass(frozen=True)
-class RivalData:
-    """One split for the baselines: full texts, truncated ids and class indices."""
-
-    texts: list[str]
-    ids: list[NDArray[np.int64]]
-    labels: NDArray[np.int64]
-
-
-#: A way to predict log P(class | text), (N, C), and what was chosen on the way.
-Fitted = tuple[Callable[[RivalData], FloatArray], dict[str, Any]]
-
-
-def check_baselines(names: Sequence[str]) -> None:
-    """Raise a ValueError on a name that is no baseline."""
+def check_baselines(names: Sequence[str], causal: CausalOptions = CausalOptions()) -> None:  # noqa: B008  (frozen)
+    """Raise a ValueError on a name that is no baseline, or a causal model that is out of reach."""
     for name in names:
-        if name not in BASELINES:
+        if name not in ALL_BASELINES:
             raise ValueError(
-                three_parts(f"baselines out of {BASELINES}", repr(name), f"Use {nearest(name, BASELINES)}.")
+                three_parts(f"baselines out of {ALL_BASELINES}", repr(name), f"Use {nearest(name, ALL_BASELINES)}.")
             )
+    if set(names) & set(_PRETRAINED_CAUSAL):
+        check_causal_name(causal.model)
 
 
 def fit_baseline(
-    name: str, classifier: DiffusionClassifier, data: Mapping[str, RivalData], *, progress: bool = False
+    name: str,
+    classifier: DiffusionClassifier,
+    data: Mapping[str, RivalData],
+    *,
+    causal: CausalOptions = CausalOptions(),  # noqa: B008  (frozen)
+    progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Fit one baseline on train, choose on validation, calibrate on calibration, predict test.
 
     Parameters
     ----------
     name : str
-        One of `BASELINES`.
+        One of `ALL_BASELINES`.
     classifier : DiffusionClassifier
         Gives vocabulary, backbone, priors and training budget.
     data : mapping of str to RivalData
         ``train``, ``validation``, ``calibration``, ``test``.
+    causal : CausalOptions
+        Budgets of the causal rivals.
     progress : bool
 
     Returns
@@ -71,10 +85,13 @@ def fit_baseline(
     log_proba : ndarray of shape (N, C), nats
         Calibrated, on the test texts.
     record : dict
-        ``seconds`` and what was chosen.
+        ``seconds``, what was chosen, and the costs ``train_flops`` and ``score_flops_per_text`` as
+        `gencls.evaluation.costs` estimates them.
     """
     start = time.monotonic()
-    predict, record = _FITTERS[name](classifier, data, progress)
+    predict, record = _fitted(name, classifier, data, causal, progress)
+    if name in _CAUSAL:
+        data = {**data, "calibration": data["calibration"].first(causal.calibration_texts)}
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
     class_count = np.bincount(data["train"].labels, minlength=len(classifier.classes_))
     evidence = {
@@ -93,70 +110,13 @@ def fit_baseline(
     return calibrated, record
 
 
-def _naive_bayes(classifier: DiffusionClassifier, data: Mapping[str, RivalData], progress: bool) -> Fitted:
-    train, validation = data["train"], data["validation"]
-    model = TokenNaiveBayes(classifier.denoiser_.vocab_size)
-    model.fit(train.ids, train.labels, validation=(validation.ids, validation.labels))
-    return lambda part: model.predict_log_proba(part.ids), {"alpha": model.alpha_}
-
-
-def _naive_bayes_pairs(classifier: DiffusionClassifier, data: Mapping[str, RivalData], progress: bool) -> Fitted:
-    """The classifier's own count tables, of tokens and of neighbouring pairs, without the network."""
-    train, validation = data["train"], data["validation"]
-    n_classes, config = len(classifier.classes_), classifier.train_config()
-    folds = np.zeros_like(train.labels)
-    statistics = ClassStatistics.from_texts(train.ids, train.labels, folds, n_classes, classifier.denoiser_.vocab_size)
-    chosen = statistics.choose_smoothing(
-        validation.ids, validation.labels, unigram=config.smoothing, pair=config.pair_smoothing
-    )
-    table = statistics.table(**chosen)
-    log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
-
-    def predict(part: RivalData) -> FloatArray:
-        tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in part.ids])
-        scores = tokens + pair_scores(statistics.pairs, table.pair_deviations, part.ids)
-        return log_posterior(scores, log_prior)
-
-    return predict, dict(chosen)
-
-
-def _tfidf(classifier: DiffusionClassifier, data: Mapping[str, RivalData], progress: bool) -> Fitted:
-    train, validation = data["train"], data["validation"]
-    model = TfidfLogisticRegression()
-    model.fit(train.texts, train.labels, validation=(validation.texts, validation.labels))
-    return lambda part: model.predict_log_proba(part.texts), {"strength": model.strength_}
-
-
-def _encoder(classifier: DiffusionClassifier, data: Mapping[str, RivalData], progress: bool) -> Fitted:
-    model = same_budget_encoder(classifier, progress=progress).fit(data["train"].ids, data["train"].labels)
-    record = {"steps": model.n_steps_, "tokens_seen": model.tokens_seen_}
-    return lambda part: model.predict_log_proba(part.ids), record
-
-
-_FITTERS: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalData], bool], Fitted]] = {
-    "naive_bayes": _naive_bayes,
-    "naive_bayes_pairs": _naive_bayes_pairs,
-    "tfidf_logistic_regression": _tfidf,
-    "encoder": _encoder,
-}
-
-
-def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> EncoderClassifier:
-    """Return the discriminative rival: all layers of the backbone, as many training texts as all stages together."""
-    backbone = load_backbone(classifier.backbone)
-    frame, plan = backbone.frame, classifier.training_record_["plan"]
-    config = classifier.train_config()
-    for place, module in backbone.encoder.named_modules():
-        if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
-            module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
-    return EncoderClassifier(
-        backbone.encoder.to(classifier.denoiser_.bias.device),
-        cls_id=frame.bos,
-        sep_id=frame.eos,
-        pad_id=frame.pad,
-        budget=Budget(max_steps=max(plan["adapt_steps"] + plan["class_steps"], 1)),
-        batch_size=config.batch_size,
-        bf16=bool(classifier.training_record_["bf16"]),
-        random_state=config.seed,
-        progress=progress,
-    )
+def _fitted(
+    name: str,
+    classifier: DiffusionClassifier,
+    data: Mapping[str, RivalData],
+    causal: CausalOptions,
+    progress: bool,
+) -> Fitted:
+    if name in _CAUSAL:
+        return _CAUSAL[name](classifier, data, causal, progress=progress)
+    return fit_encoder(classifier, data, progress=progress) if name == "encoder" else _COUNTS[name](classifier, data)

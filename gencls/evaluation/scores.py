@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gencls.classifier.bayes import log_posterior, mean_over_draws
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.storage import write_atomic
-from gencls.evaluation.rivals import RivalData
+from gencls.evaluation.rival_data import RivalData
 from gencls.likelihood.adaptive import AdaptiveScores
 from gencls.likelihood.engine import Scores
 from gencls.likelihood.store import ScoreStore

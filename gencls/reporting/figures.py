@@ -24,8 +24,14 @@ MODEL_TITLES = {
     "diffusion": "diffusion",
     "naive_bayes": "naive Bayes",
     "naive_bayes_pairs": "its count tables, no network",
+    "naive_bayes_words": "naive Bayes, words",
+    "naive_bayes_bigrams": "naive Bayes, words and pairs",
+    "nb_svm": "NB-SVM",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "encoder": "encoder, fine-tuned",
+    "causal_per_class": "causal LM per class, adapters",
+    "causal_scratch": "causal LM per class, from scratch",
+    "causal_zero_shot": "causal LM, zero-shot",
 }
 
 

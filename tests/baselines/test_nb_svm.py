@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -59,7 +60,8 @@ def test_one_against_the_rest_is_scikit_learn_s(counts):
     margins = fit_margins(features, y, 1.0)
     ratios = np.ones_like(margins.ratios)
     weights = np.stack([part.coef_[0] for part in reference.estimators_])
-    plain = type(margins)(ratios, weights, np.array([part.intercept_[0] for part in reference.estimators_]))
+    intercepts = np.array([part.intercept_[0] for part in reference.estimators_])
+    plain = replace(margins, ratios=ratios, weights=weights, intercepts=intercepts)
     np.testing.assert_allclose(np.exp(plain.log_proba(features)), reference.predict_proba(features), rtol=1e-10)
     log_proba = margins.log_proba(features)
     np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1.0)

@@ -1,0 +1,145 @@
+"""How each rival without a causal model is fitted: counts, linear models, and the fine-tuned encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from gencls.baselines.encoder import EncoderClassifier
+from gencls.baselines.finetuning import Budget
+from gencls.baselines.naive_bayes import TokenNaiveBayes, WordNaiveBayes
+from gencls.baselines.nb_svm import NbSvm
+from gencls.baselines.tfidf import TfidfLogisticRegression
+from gencls.classifier.bayes import log_posterior
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.pairs import pair_scores
+from gencls.diffusion.statistics import ClassStatistics
+from gencls.evaluation.costs import (
+    forward_flops,
+    linear_flops,
+    matrix_parameters,
+    mean_features,
+    mean_length,
+    training_flops,
+)
+from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
+
+Data = Mapping[str, RivalData]
+
+
+def fit_token_naive_bayes(classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """Naive Bayes on the classifier's tokens."""
+    train, validation = data["train"], data["validation"]
+    model = TokenNaiveBayes(classifier.denoiser_.vocab_size)
+    model.fit(train.ids, train.labels, validation=(validation.ids, validation.labels))
+    costs = _count_costs(mean_length(train.ids), len(train.ids), len(classifier.classes_))
+    return lambda part: model.predict_log_proba(part.ids), {"alpha": model.alpha_, **costs}
+
+
+def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """The classifier's own count tables, of tokens and of neighbouring pairs, without the network."""
+    train, validation = data["train"], data["validation"]
+    n_classes, config = len(classifier.classes_), classifier.train_config()
+    folds = np.zeros_like(train.labels)
+    statistics = ClassStatistics.from_texts(train.ids, train.labels, folds, n_classes, classifier.denoiser_.vocab_size)
+    log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
+    chosen = statistics.choose_smoothing(
+        validation.ids,
+        validation.labels,
+        unigram=config.smoothing,
+        pair=config.pair_smoothing,
+        discount=config.discount,
+        log_prior=log_prior,
+    )
+    table = statistics.table(**chosen)
+
+    def predict(part: RivalData) -> FloatArray:
+        tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in part.ids])
+        scores = tokens + pair_scores(statistics.pairs, table.pair_deviations, part.ids)
+        return log_posterior(scores, log_prior)
+
+    # a token and the pair with its neighbour
+    return predict, {**chosen, **_count_costs(2 * mean_length(train.ids), len(train.ids), n_classes)}
+
+
+def fit_word_naive_bayes(longest: int, classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """Naive Bayes on the words of the full text, and on pairs of words too if `longest` is 2."""
+    train, validation = data["train"], data["validation"]
+    model = WordNaiveBayes(longest=longest)
+    model.fit(train.texts, train.labels, validation=(validation.texts, validation.labels))
+    n_features = mean_features(model.vectorizer_, train.texts)
+    costs = _count_costs(n_features, len(train.texts), len(classifier.classes_))
+    return lambda part: model.predict_log_proba(part.texts), {"alpha": model.alpha_, **costs}
+
+
+def fit_nb_svm(classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """NB-SVM on the full text."""
+    train, validation = data["train"], data["validation"]
+    model = NbSvm().fit(train.texts, train.labels, validation=(validation.texts, validation.labels))
+    n_features = mean_features(model.vectorizer_, train.texts)
+    n_outputs = len(model.margins_.weights)
+    costs = _linear_costs(n_features, len(train.texts), n_outputs, model.margins_.n_iterations / n_outputs)
+    chosen = {"strength": model.strength_, "interpolation": model.interpolation_}
+    return lambda part: model.predict_log_proba(part.texts), {**chosen, **costs}
+
+
+def fit_tfidf(classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """TF-IDF with logistic regression on the full text."""
+    train, validation = data["train"], data["validation"]
+    model = TfidfLogisticRegression()
+    model.fit(train.texts, train.labels, validation=(validation.texts, validation.labels))
+    n_features = mean_features(model.vectorizer_, train.texts)
+    costs = _linear_costs(n_features, len(train.texts), len(model.model_.coef_), float(model.model_.n_iter_.mean()))
+    return lambda part: model.predict_log_proba(part.texts), {"strength": model.strength_, **costs}
+
+
+def fit_encoder(classifier: DiffusionClassifier, data: Data, *, progress: bool) -> Fitted:
+    """The same backbone, fine-tuned to discriminate."""
+    model = same_budget_encoder(classifier, progress=progress).fit(data["train"].ids, data["train"].labels)
+    n_parameters = matrix_parameters(model.network_)
+    record = {
+        "steps": model.n_steps_,
+        "tokens_seen": model.tokens_seen_,
+        "train_flops": training_flops(n_parameters, model.tokens_seen_),
+        "score_flops_per_text": forward_flops(n_parameters, mean_length(data["test"].ids)),
+    }
+    return lambda part: model.predict_log_proba(part.ids), record
+
+
+def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> EncoderClassifier:
+    """Return the discriminative rival: all layers of the backbone, as many training texts as all stages together."""
+    backbone = load_backbone(classifier.backbone)
+    frame, plan = backbone.frame, classifier.training_record_["plan"]
+    config = classifier.train_config()
+    for place, module in backbone.encoder.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
+            module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
+    return EncoderClassifier(
+        backbone.encoder.to(classifier.denoiser_.bias.device),
+        cls_id=frame.bos,
+        sep_id=frame.eos,
+        pad_id=frame.pad,
+        budget=Budget(max_steps=max(plan["adapt_steps"] + plan["class_steps"], 1)),
+        batch_size=config.batch_size,
+        bf16=bool(classifier.training_record_["bf16"]),
+        random_state=config.seed,
+        progress=progress,
+    )
+
+
+def _count_costs(n_features: float, n_texts: int, n_classes: int) -> dict[str, Any]:
+    """Costs of counting: one addition for each feature of a training text."""
+    return {"train_flops": n_features * n_texts, "score_flops_per_text": linear_flops(n_features, n_classes)}
+
+
+def _linear_costs(n_features: float, n_texts: int, n_outputs: int, n_iterations: float) -> dict[str, Any]:
+    """Costs of a linear model: each iteration multiplies by the features twice, for the value and for the gradient.
+
+    For the chosen setting only, and a lower bound: what a step's line search or inner solver adds is not known.
+    """
+    once = linear_flops(n_features, n_outputs)
+    return {"train_flops": 2 * once * n_texts * n_iterations, "score_flops_per_text": once}

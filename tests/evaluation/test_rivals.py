@@ -1,0 +1,110 @@
+"""Every rival on a toy run: a distribution for each text, better than chance, with its costs; bad names at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gencls.baselines.causal import new_causal
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.cli.main import main
+from gencls.data.storage import read_json
+from gencls.diffusion.tokens import tiny_tokenizer
+from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.evaluation.rivals import ALL_BASELINES, BASELINES, check_baselines, fit_baseline
+from gencls.evaluation.runs import load_run_data
+from gencls.reporting.figures import MODEL_TITLES
+
+CAUSAL = ("causal_per_class", "causal_scratch", "causal_zero_shot")
+BARELY = {"causal_per_class", "causal_zero_shot"}  # a random model, and a handful of steps: only their form is tested
+
+
+@pytest.fixture(scope="module")
+def causal_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("causal") / "tiny"
+    tokenizer = tiny_tokenizer()
+    new_causal(len(tokenizer), width=16, n_layers=1, n_heads=2, n_positions=64, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def material(toy_run):
+    classifier = DiffusionClassifier.load(toy_run)
+    _, dataset, splits = load_run_data(toy_run)
+    names = np.array(dataset.label_names)
+    return classifier, {
+        name: RivalData(
+            split.texts, classifier.tokenize(split.texts).ids, classifier.encode_labels(names[split.labels])
+        )
+        for name, split in splits.items()
+    }
+
+
+# the encoder is in test_evaluate
+@pytest.mark.parametrize("name", [name for name in ALL_BASELINES if name != "encoder"])
+def test_every_rival(name, material, causal_folder):
+    classifier, data = material
+    # no two toy texts share a word, so that each letter is made one
+    words = {key: replace(part, texts=[" ".join(2 * a for a in t) for t in part.texts]) for key, part in data.items()}
+    options = CausalOptions(str(causal_folder), n_steps=20, max_seconds=None, learning_rate=1e-2)
+    log_proba, record = fit_baseline(name, classifier, data if name in CAUSAL else words, causal=options)
+    labels = data["test"].labels
+    assert log_proba.shape == (len(labels), 2)
+    np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1.0)
+    if name not in BARELY:
+        assert (log_proba.argmax(axis=1) == labels).mean() > 0.7
+    assert record["score_flops_per_text"] > 0
+    assert (record["train_flops"] == 0) == (name == "causal_zero_shot")
+    assert record["seconds"] > 0
+    if name in ("causal_per_class", "causal_scratch"):
+        assert record["steps_per_class"] == 20
+        assert len(record["tokens_seen_per_class"]) == 2
+        low, high = sorted(record["tokens_seen_per_class"])
+        assert low > 0.9 * high
+
+
+def test_causal_budgets_reach_the_fit(material, causal_folder):
+    classifier, data = material
+    few = CausalOptions(str(causal_folder), n_steps=1, calibration_texts=4)
+    assert fit_baseline("causal_per_class", classifier, data, causal=few)[1]["steps_per_class"] == 1
+    # a run of 3 + 3 steps of 8 texts: 48 texts for two classes, 8 at a time
+    asked = CausalOptions(str(causal_folder), max_seconds=None)
+    assert fit_baseline("causal_scratch", classifier, data, causal=asked)[1]["steps_per_class"] == 3
+    for name in ("n_steps", "max_seconds", "calibration_texts"):
+        with pytest.raises(ValueError, match=f"positive {name}"):
+            CausalOptions(**{name: 0})
+
+
+def test_the_calibration_sample_is_the_first_texts(material):
+    _, data = material
+    first = data["train"].first(3)
+    assert first.texts == data["train"].texts[:3]
+    assert [len(part) for part in (first.ids, first.labels)] == [3, 3]
+    assert len(data["train"].first(None).texts) == len(data["train"].texts)
+
+
+def test_names_are_checked_at_once():
+    check_baselines(ALL_BASELINES)
+    with pytest.raises(ValueError, match=r"got 'nb_smv'\. Use nearest: 'nb_svm'"):
+        check_baselines(["nb_smv"])
+    with pytest.raises(ValueError, match="no hub answers"):
+        check_baselines(["causal_zero_shot"], CausalOptions("gpt2"))
+    check_baselines(["causal_scratch"], CausalOptions("gpt2"))  # does not need it
+
+
+def test_slow_rivals_are_asked_for_and_all_have_titles():
+    assert set(BASELINES) < set(ALL_BASELINES)
+    assert not [name for name in BASELINES if name.startswith("causal")]
+    assert set(ALL_BASELINES) <= set(MODEL_TITLES)
+
+
+def test_the_command_takes_them(toy_run, causal_folder, tmp_path):
+    flags = ["--baselines", "naive_bayes_words,causal_zero_shot", "--causal-model", str(causal_folder)]
+    assert main(["evaluate", str(toy_run), "--output", str(tmp_path), *flags, "--max-texts", "16"]) == 0
+    assert set(read_json(tmp_path / "metrics.json")) == {"diffusion", "naive_bayes_words", "causal_zero_shot"}
+    record = read_json(tmp_path / "run.json")["baselines"]["causal_zero_shot"]
+    assert record["source"] == "folder tiny"
+    assert "causal LM, zero-shot" in (tmp_path / "report.md").read_text(encoding="utf-8")
