@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pair_scores
-from gencls.diffusion.unigram import class_counts, class_deviations, log_frequencies
+from gencls.diffusion.unigram import class_counts, class_deviations, discounted_deviations, log_frequencies
 
 FloatArray = NDArray[np.float64]
 
@@ -19,6 +19,7 @@ class Smoothing(TypedDict):
     """Smoothing of tokens and of pairs (None: no pairs), the keywords of `ClassStatistics.table`."""
 
     unigram: float
+    discount: float | None
     pair: float | None
 
 
@@ -65,7 +66,14 @@ class ClassStatistics:
         """F."""
         return len(self.counts)
 
-    def table(self, *, unigram: float, pair: float | None, without_fold: int | None = None) -> StatisticsTable:
+    def table(
+        self,
+        *,
+        unigram: float,
+        pair: float | None,
+        discount: float | None = None,
+        without_fold: int | None = None,
+    ) -> StatisticsTable:
         """Return the smoothed tables of all texts, or of those outside one fold (cross-fitting).
 
         Parameters
@@ -74,13 +82,18 @@ class ClassStatistics:
             Additive smoothing of the tokens.
         pair : float or None
             Smoothing of the pairs; None sets all pair deviations to zero.
+        discount : float, optional
+            Absolute discounting of the classes' tokens; `unigram` then smooths the class-free unigram only.
         without_fold : int, optional
         """
         counts, pair_counts = self.counts.sum(axis=0), self.pairs.counts.sum(axis=0)
         if without_fold is not None:
             counts = counts - self.counts[without_fold]
             pair_counts = pair_counts - self.pairs.counts[without_fold]
-        deviations = class_deviations(counts, unigram)
+        if discount is None:
+            deviations = class_deviations(counts, unigram)
+        else:
+            deviations = discounted_deviations(counts, discount, unigram)
         # smoothed as the deviations are: their class shares then sum to one, also where a class is in one fold only
         sizes = counts.sum(axis=1) + unigram * counts.shape[1]
         log_prior = np.log(sizes / sizes.sum())
@@ -97,24 +110,35 @@ class ClassStatistics:
         *,
         unigram: Sequence[float],
         pair: Sequence[float],
+        discount: Sequence[float] = (),
+        log_prior: FloatArray | float = 0.0,
     ) -> Smoothing:
-        """Choose both smoothings by validation accuracy: tokens alone, then tokens and pairs together.
+        """Choose the smoothing by validation accuracy: tokens alone, then tokens and pairs together.
 
-        Ties go to the stronger smoothing.
+        Ties go to the stronger smoothing, and to the additive one.
+
+        Parameters
+        ----------
+        token_ids : sequence of N ndarray of shape (L,)
+        labels : ndarray of shape (N,), integer
+        unigram, pair, discount : sequence of float
+            Candidates; discounts go with the weakest of the additive smoothings.
+        log_prior : ndarray of shape (C,), nats, optional
+            Class priors of the decision; equal ones by default.
 
         Returns
         -------
         Smoothing
         """
 
-        def scores(strength: float, pair_strength: float | None) -> FloatArray:
-            table = self.table(unigram=strength, pair=pair_strength)
+        def accuracy(strength: float, discounted: float | None, pair_strength: float | None) -> float:
+            table = self.table(unigram=strength, discount=discounted, pair=pair_strength)
             tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in token_ids])
-            return tokens + pair_scores(self.pairs, table.pair_deviations, token_ids)
+            scores = tokens + pair_scores(self.pairs, table.pair_deviations, token_ids) + log_prior
+            return float(np.mean(scores.argmax(axis=1) == labels))
 
-        def accuracy(strength: float, pair_strength: float | None) -> float:
-            return float(np.mean(scores(strength, pair_strength).argmax(axis=1) == labels))
-
-        best = max(unigram, key=lambda strength: (accuracy(strength, None), strength))
-        best_pair = max(pair, key=lambda strength: (accuracy(best, strength), strength), default=None)
-        return {"unigram": best, "pair": best_pair}
+        candidates: list[tuple[float, float | None]] = [(min(unigram), rate) for rate in sorted(discount)]
+        candidates += [(strength, None) for strength in sorted(unigram)]  # the last one of equals is taken
+        best, rate = max(reversed(candidates), key=lambda candidate: accuracy(*candidate, None))
+        best_pair = max(pair, key=lambda strength: (accuracy(best, rate, strength), strength), default=None)
+        return {"unigram": best, "discount": rate, "pair": best_pair}

@@ -79,6 +79,35 @@ def class_deviations(counts: FloatArray, smoothing: float) -> FloatArray:
     return log_frequencies(counts, smoothing) - log_frequencies(total, smoothing * counts.shape[-2])
 
 
+def discounted_deviations(counts: FloatArray, discount: float, smoothing: float) -> FloatArray:
+    r"""Return log p(v | c) - log p(v) with absolute discounting (Ney, Essen & Kneser 1994) towards all classes' p(v).
+
+    .. math:: p(v \mid c) = \frac{\max(n_{cv} - d, 0) + d\, u_c\, p(v)}{n_c}
+
+    :math:`u_c` is the number of distinct tokens of the class, so that a class of few texts leans more on what all
+    classes have. With many classes of very different sizes additive smoothing pulls the small ones towards the uniform
+    distribution, and texts of large classes with it.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (..., C, V)
+    discount : float
+        d, between 0 and 1; taken off every count.
+    smoothing : float
+        Additive smoothing of p(v), per class.
+
+    Returns
+    -------
+    ndarray of shape (..., C, V), float64, nats
+        Zero for a class without a token.
+    """
+    total = log_frequencies(counts.sum(axis=-2, keepdims=True), smoothing * counts.shape[-2])
+    sizes, distinct = counts.sum(axis=-1, keepdims=True), (counts > 0).sum(axis=-1, keepdims=True)
+    left_over = discount * distinct * np.exp(total)
+    shares = (np.maximum(counts - discount, 0.0) + left_over) / np.maximum(sizes, 1.0)
+    return np.where(sizes > 0, np.log(np.where(sizes > 0, shares, 1.0)) - total, 0.0)
+
+
 def assign_folds(
     token_ids: Sequence[NDArray[np.integer]], n_folds: int, *, generator: np.random.Generator
 ) -> NDArray[np.int64]:

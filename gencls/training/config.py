@@ -32,6 +32,11 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(value, choices)}."))
 
 
+def _check_optional_count(name: str, value: object) -> None:
+    if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
+        raise ValueError(three_parts(f"{name} >= 1, or None", repr(value), "Give None for the default."))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a trained run, besides the data.
@@ -49,6 +54,7 @@ class TrainConfig:
     mode : {"independent", "adapter", "conditional", "prompt"}
         How the class enters.
     rank, n_prompt_tokens : int
+    adapter_layers : int, optional
         See `ConditioningConfig`.
     class_dropout : float
         Share of class-stage texts trained without their class (modes ``conditional`` and ``prompt``).
@@ -62,6 +68,8 @@ class TrainConfig:
         Lowest share of hidden tokens in training.
     prefix_share : float
         Share of training examples whose first tokens, a random number of them, are never hidden.
+    neighbour_smoothing : float, optional
+        Give a class-free model the counts of neighbours, smoothed by this; see `gencls.diffusion.associations`.
     learning_rate, head_learning_rate, class_learning_rate : float
         Of the shared network, of a head without pretraining, of the class parts.
     shared_learning_rate_scale : float
@@ -74,6 +82,8 @@ class TrainConfig:
         Folds of the cross-fitted class unigrams.
     smoothing, pair_smoothing : tuple of float
         Candidates for the counts of tokens and of pairs; the validation split chooses. No pair candidates: no pairs.
+    discount : tuple of float
+        Candidates of absolute discounting, beside the additive `smoothing` of the tokens.
     n_steps, n_mc_samples : int
         Path steps and draws of scoring.
     estimator, order : str
@@ -97,6 +107,7 @@ class TrainConfig:
     mode: Mode = "conditional"
     rank: int = 32
     n_prompt_tokens: int = 8
+    adapter_layers: int | None = None
     class_dropout: float = 0.1
     adapt_steps: int = 200
     class_steps: int = 200
@@ -105,6 +116,7 @@ class TrainConfig:
     adapt_level_low: float = 0.1
     class_level_low: float = 0.15
     prefix_share: float = 0.0
+    neighbour_smoothing: float | None = None
     learning_rate: float = 5e-4
     head_learning_rate: float = 1e-3
     class_learning_rate: float = 3e-3
@@ -114,6 +126,7 @@ class TrainConfig:
     n_folds: int = 8
     smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    discount: tuple[float, ...] = ()
     n_steps: int = 2
     n_mc_samples: int = 2
     estimator: EstimatorName = "path"
@@ -143,8 +156,12 @@ class TrainConfig:
         for name in ("adapt_steps", "class_steps", "hybrid_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
+        _check_optional_count("adapter_layers", self.adapter_layers)
         self._check_ranges()
         self._check_scoring()
+        if self.neighbour_smoothing is not None and not self.neighbour_smoothing > 0:
+            got = str(self.neighbour_smoothing)
+            raise ValueError(three_parts("neighbour_smoothing > 0, or None", got, "Start with 1."))
         if self.n_folds < 2:
             raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
 
@@ -155,6 +172,8 @@ class TrainConfig:
         for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))
+        if not all(0 < value < 1 for value in self.discount):
+            raise ValueError(three_parts("discounts between 0 and 1", str(self.discount), "Give (0.3, 0.5, 0.7)."))
         for name, fewest in (("smoothing", 1), ("pair_smoothing", 0)):
             values = getattr(self, name)
             if len(values) < fewest or not all(value > 0 for value in values):

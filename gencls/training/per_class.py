@@ -109,14 +109,13 @@ def train_denoiser(
     identity = training_identity(texts, label_names, config)
     old_plan = kept_plan(folder, identity)
     torch.manual_seed(config.seed)
-    mode = ConditioningConfig(mode=config.mode, rank=config.rank, n_prompt_tokens=config.n_prompt_tokens)
-    denoiser = Denoiser(backbone, len(label_names), mode)
+    denoiser = Denoiser(backbone, len(label_names), conditioning_of(config))
     check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
     _without_dropout(denoiser)
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
-    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16)
+    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.is_pretrained else 0.0
     stages = _stages(texts, config)
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     stage_options = {
@@ -142,6 +141,11 @@ def train_denoiser(
         "parameters": sum(value.numel() for value in denoiser.parameters()),
     }
     return TrainingResult(denoiser, record)
+
+
+def conditioning_of(config: TrainConfig) -> ConditioningConfig:
+    """Return the options of the class conditioning."""
+    return ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens, config.adapter_layers)
 
 
 def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) -> TrainingTexts:
@@ -181,7 +185,12 @@ def _set_statistics(
         texts.token_ids, texts.labels, texts.folds, texts.n_classes, denoiser.vocab_size
     )
     chosen = statistics.choose_smoothing(
-        validation.token_ids, validation.labels, unigram=config.smoothing, pair=config.pair_smoothing
+        validation.token_ids,
+        validation.labels,
+        unigram=config.smoothing,
+        pair=config.pair_smoothing,
+        discount=config.discount,
+        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
     )
     full = statistics.table(**chosen)
     denoiser.set_unigram(

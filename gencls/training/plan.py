@@ -53,8 +53,9 @@ def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
     """Return a digest of everything that decides the trained weights."""
     options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
-    if not config.prefix_share:
-        del options["prefix_share"]  # older runs do not have it, and are resumed all the same
+    for name in ("prefix_share", "neighbour_smoothing", "discount", "adapter_layers"):
+        if not options[name]:
+            del options[name]  # older runs do not have it, and are resumed all the same
     digest = hashlib.sha256(json.dumps([options, list(label_names)], sort_keys=True).encode())
     for ids, label in zip(texts.token_ids, texts.labels, strict=True):
         digest.update(f"|{label}:{len(ids)}|".encode())

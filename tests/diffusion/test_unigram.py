@@ -17,6 +17,7 @@ from gencls.diffusion.unigram import (
     assign_folds,
     class_counts,
     class_deviations,
+    discounted_deviations,
     log_frequencies,
 )
 
@@ -200,3 +201,14 @@ def test_smoothing_is_chosen_on_validation_and_ties_go_to_the_stronger():
     hard = [np.array([0, 1])]
     assert choose(hard, np.array([0]), (0.001, 1.0)) == 1.0
     assert choose(hard, np.array([1]), (0.001, 1.0)) == 0.001
+
+
+def test_discounted_frequencies_by_hand_and_in_sum():
+    counts = np.array([[3.0, 1.0, 0.0, 0.0], [0.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    deviations = discounted_deviations(counts, 0.5, 0.25)
+    total = log_frequencies(counts.sum(axis=0), 0.75)
+    frequencies = np.exp(deviations + total)
+    np.testing.assert_allclose(frequencies.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(frequencies[0, 0], (2.5 + 0.5 * 2 * np.exp(total[0])) / 4, atol=1e-12)
+    np.testing.assert_allclose(frequencies[0, 3], 0.5 * 2 * np.exp(total[3]) / 4, atol=1e-12)
+    assert not deviations[2].any()

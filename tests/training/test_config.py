@@ -21,6 +21,7 @@ BAD = [
     {"smoothing": ()},
     {"smoothing": (1.0, 0.0)},
     {"pair_smoothing": (-1.0,)},
+    {"discount": (1.0,)},
     {"seed": None},
     {"estimator": "paths"},
     {"order": "right_to_left"},

@@ -1,0 +1,103 @@
+"""Which training and scoring each data set gets in the accuracy benchmark; everything here was chosen on validation texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gencls.data.errors import nearest, three_parts
+from gencls.training.config import TrainConfig, preset
+
+#: Deciding by likelihoods alone; and trained with the decision's loss as well.
+VARIANTS = ("generative", "hybrid")
+#: Texts of the last test split of a data set whose test split has been looked at before, without a hub.
+FRESH_TEST = {"imdb": 5000}
+DATA = ("imdb", "rotten_tomatoes", "r8", "r52", "20ng", "chinese_reviews")
+#: Only where a hub answers.
+HUB_DATA = ("ag_news", "sst2")
+RIVALS = (
+    "naive_bayes",
+    "naive_bayes_pairs",
+    "naive_bayes_words",
+    "naive_bayes_bigrams",
+    "nb_svm",
+    "tfidf_logistic_regression",
+    "encoder",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model on one data set.
+
+    Attributes
+    ----------
+    data, variant : str
+    config : TrainConfig
+    rivals : tuple of str
+        Baselines that are fitted beside it.
+    """
+
+    data: str
+    variant: str
+    config: TrainConfig
+    rivals: tuple[str, ...]
+
+    @property
+    def fresh_test(self) -> int | None:
+        """Texts of a test split that was never used before; None for the usual one."""
+        return FRESH_TEST.get(self.data)
+
+    @property
+    def name(self) -> str:
+        """Folder of the run."""
+        return f"{self.data}-{self.variant}-{self.config.seed}"
+
+
+_SENTENCES = {"max_length": 128, "batch_size": 32, "n_scored": 24, "n_steps": 4}
+_DOCUMENTS = {"max_length": 256, "batch_size": 16, "n_scored": 64, "n_steps": 4}
+#: News and posts say what they are about at their start, and their classes differ in size.
+_TOPICS = {
+    **_DOCUMENTS,
+    "truncation": "head",
+    "max_length": 384,
+    "discount": (0.3, 0.5, 0.7, 0.9),
+    "smoothing": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    "n_mc_samples": 1,
+}
+_CPU = {
+    "imdb": {**_DOCUMENTS, "adapt_steps": 300, "class_steps": 300},
+    "rotten_tomatoes": {**_SENTENCES, "adapt_steps": 200, "class_steps": 200},
+    "r8": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
+    "r52": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
+    "20ng": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
+    "chinese_reviews": {**_SENTENCES, "adapt_steps": 150, "class_steps": 150},
+}
+#: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
+_HYBRID = {"hybrid_weight": 0.1, "class_dropout": 0.0}
+
+
+def task(data: str, variant: str, *, size: str = "cpu", seed: int = 0) -> Task:
+    """Return the task of a data set.
+
+    Parameters
+    ----------
+    data : str
+        Out of `DATA` and `HUB_DATA`.
+    variant : {"generative", "hybrid"}
+    size : {"cpu", "gpu"}
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, variant or size.
+    """
+    for name, value, known in (("data", data, (*DATA, *HUB_DATA)), ("variant", variant, VARIANTS)):
+        if value not in known:
+            raise ValueError(three_parts(f"{name} out of {known}", repr(value), f"Use {nearest(value, known)}."))
+    changes = _CPU.get(data, _CPU["rotten_tomatoes"]) if size == "cpu" else {}
+    config = replace(preset("demo" if size == "cpu" else size, seed=seed), **changes)
+    if variant == "hybrid":
+        config = replace(config, **_HYBRID)
+    return Task(data, variant, config, RIVALS if variant == "generative" else ())
