@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gencls.diffusion.parts import (
     keep_layers,
     replace_module,
 )
+from gencls.diffusion.scratch import SCRATCH, character_tokenizer, scratch_model, size_of
 from gencls.diffusion.tokens import TokenFrame, frame_of, tiny_tokenizer
 
 logger = logging.getLogger("gencls.diffusion")
@@ -77,6 +79,8 @@ class Backbone:
         Whether the head was pretrained.
     source : str
         One line: where the weights came from.
+    is_pretrained : bool
+        False for random weights, from which no head can be fitted.
     """
 
     name: str
@@ -89,20 +93,26 @@ class Backbone:
     bias: Tensor
     has_head: bool
     source: str
+    is_pretrained: bool = True
 
 
-def load_backbone(name: str, *, n_layers: int | None = None, cache: Path | None = None) -> Backbone:
+def load_backbone(
+    name: str, *, n_layers: int | None = None, cache: Path | None = None, texts: Iterable[str] | None = None
+) -> Backbone:
     """Load a backbone by name or folder.
 
     Parameters
     ----------
     name : str
-        ``minilm`` (hub, else the registry artefact), ``tiny-random`` (for tests), a folder, or any name that
+        ``minilm`` (hub, else the registry artefact), ``scratch`` or ``scratch-256x4`` (random weights of that width
+        and number of layers over the characters of `texts`), ``tiny-random`` (for tests), a folder, or any name that
         `AutoModelForMaskedLM` takes from the hub.
     n_layers : int, optional
         Keep only the first layers. The last layers of a sentence encoder serve its pooling, not its tokens.
     cache : Path, optional
         Cache folder of the artefacts.
+    texts : iterable of str, optional
+        Training texts, whose characters are the vocabulary of ``scratch``.
 
     Returns
     -------
@@ -117,6 +127,8 @@ def load_backbone(name: str, *, n_layers: int | None = None, cache: Path | None 
     """
     if name == TINY:
         return _tiny(n_layers)
+    if size := size_of(name):
+        return _scratch(name, *size, texts)
     place, source = _locate(name, cache)
     model, has_head = _pretrained(name, place)
     tokenizer = load_tokenizer(place)
@@ -213,7 +225,7 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
                 three_parts(
                     "a backbone that this machine can reach",
                     f"{name!r}, and no hub answers",
-                    f"Use a folder or a registry backbone ({nearest(name, [*REGISTRY_MODELS, TINY])}).",
+                    f"Use a folder or a registry backbone ({nearest(name, [*REGISTRY_MODELS, SCRATCH, TINY])}).",
                 )
             )
         return name, f"hub: {name}"
@@ -255,6 +267,17 @@ def _pretrained(name: str, place: str) -> tuple[Any, bool]:
             )
         )
     return model, not info["missing_keys"]
+
+
+def _scratch(name: str, width: int, n_layers: int, texts: Iterable[str] | None) -> Backbone:
+    if texts is None:
+        raise ValueError(
+            three_parts("training texts, whose characters are the vocabulary", f"none for {name!r}", "Give texts=.")
+        )
+    tokenizer = character_tokenizer(texts)
+    model = scratch_model(tokenizer, width, n_layers)
+    backbone = split_model(name, model, tokenizer, has_head=False, source="random weights over characters")
+    return replace(backbone, is_pretrained=False)
 
 
 def _tiny(n_layers: int | None) -> Backbone:

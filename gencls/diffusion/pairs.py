@@ -157,7 +157,7 @@ class PairBias(nn.Module):
         self._tiles: TileIndex | None = None
 
     def set_table(self, keys: Tensor, values: Tensor) -> None:
-        """Set the pairs: keys (P,) ascending and deviations (C, P) in nats."""
+        """Set the pairs: keys (P,) ascending and deviations (C, P) in nats, or (C + 1, P) with those of "no class"."""
         self.keys, self._index = keys.to(self.keys.device).contiguous(), None
         self._tiles = None
         self.values = values.float().to(self.values.device).contiguous()
@@ -194,7 +194,7 @@ class PairBias(nn.Module):
         left_ids, right_ids : Tensor of shape (n,), int64
             Visible neighbours of each scored position; -1 where there is none.
         class_ids : Tensor of shape (n,), int64
-            C for "no class", which adds nothing.
+            C for "no class", which adds nothing unless the table has a row for it.
         fold_ids : Tensor of shape (n,), int64, optional
             Use the cross-fitted table of a fold.
 
@@ -204,7 +204,7 @@ class PairBias(nn.Module):
         values : Tensor of shape (E,), nats
         """
         start_l, column_l, place_l, start_r, column_r, place_r = self._indices()
-        known = class_ids < self.n_classes
+        known = class_ids < len(self.values)
         rows_l, cells_l = _expand(start_l, torch.where(known, left_ids, -1))
         rows_r, cells_r = _expand(start_r, torch.where(known, right_ids, -1))
         rows = torch.cat([rows_l, rows_r])
@@ -216,7 +216,7 @@ class PairBias(nn.Module):
 
     def lookup(self, first: Tensor, second: Tensor, class_id: int) -> Tensor:
         """Return the deviations of given pairs (-1: no token) under a class, zero for pairs not in the table, (n,)."""
-        if class_id >= self.n_classes or not len(self.keys):
+        if class_id >= len(self.values) or not len(self.keys):
             return self.values.new_zeros(len(first))
         wanted = first * self.vocab_size + second
         place = torch.searchsorted(self.keys, wanted).clamp_max(len(self.keys) - 1)

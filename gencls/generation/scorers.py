@@ -97,7 +97,7 @@ class DenoiserScorer:
         hidden = positions.hidden[min(place, len(positions.hidden) - 1)]
         classes = torch.full_like(positions.left, index)
         logits = self._project(self._features(hidden, classes, index))
-        if index < self.denoiser.n_classes:
+        if index < max(self.denoiser.n_classes, len(self.denoiser.pairs.values)):
             gate = self.denoiser.gate(hidden.float())
             logits.add_(gate[:, :1] * self.denoiser.class_bias[index])
             rows, columns, values = self.denoiser.pairs.entries(positions.left, positions.right, classes, None)

@@ -73,6 +73,8 @@ def learning_rates(config: TrainConfig, scale: float) -> dict[str, float]:
 
 def _train_only_shared(denoiser: Denoiser, config: TrainConfig) -> None:
     class_names = denoiser.class_parameter_names()
+    if len(denoiser.pairs.values) > denoiser.n_classes:
+        class_names -= {"gate.weight", "gate.bias"}  # of the neighbours' table that the class-free model has
     for name, value in denoiser.named_parameters():
         value.requires_grad_(name not in class_names)
     freeze_embeddings(denoiser, config)

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.associations import set_associations
 from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.language_model import LanguageModel, class_free_denoiser
-from gencls.diffusion.unigram import class_counts, log_frequencies
+from gencls.diffusion.unigram import assign_folds, class_counts, log_frequencies
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head
 from gencls.training.config import TrainConfig, preset_of
@@ -101,7 +102,7 @@ def train_language_model(
         If no text has a token, a text does not fit in a row, or the folder holds another training.
     """
     start = time.monotonic()
-    texts = _training_texts(token_ids)
+    texts = _training_texts(token_ids, config)
     front = _front(texts.token_ids)
     identity = training_identity(TrainingTexts(front, texts.labels[: len(front)], texts.folds, 0), (), config)
     old_plan = kept_plan(folder, identity)
@@ -112,11 +113,14 @@ def train_language_model(
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     unigram_nats = _set_unigram(denoiser, backbone, front)
-    head_gain = fit_head(denoiser, front, config, bf16=bf16)
+    if config.neighbour_smoothing is not None:
+        set_associations(denoiser, front, texts.folds[: len(front)], config.neighbour_smoothing)
+    head_gain = fit_head(denoiser, front, config, bf16=bf16) if backbone.is_pretrained else 0.0
     stages = {"adapt": _examples(texts, config)}
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     options = {"checkpoint_steps": config.checkpoint_steps, "progress": progress, "on_step": on_step}
     adapted = adapt(denoiser, stages["adapt"], plan, config, folder, {"bf16": bf16, **options})
+    denoiser.use_training_tables(None, None)
     denoiser.eval()
     record = {
         "config": config.as_dict(),
@@ -131,13 +135,19 @@ def train_language_model(
     return LanguageModel(denoiser, backbone, record=record)
 
 
-def _training_texts(token_ids: Sequence[IntArray]) -> TrainingTexts:
-    """The texts with tokens, of no class."""
+def _training_texts(token_ids: Sequence[IntArray], config: TrainConfig) -> TrainingTexts:
+    """The texts with tokens, of no class; in folds where their neighbours are counted."""
     kept = token_ids if isinstance(token_ids, StreamedTexts) else [ids for ids in token_ids if len(ids)]
     if not len(kept):
         raise ValueError(three_parts("training texts with tokens", "none", "Give another corpus."))
     nothing = np.zeros(len(kept), dtype=np.int64)
-    return TrainingTexts(kept, nothing, nothing, 0)
+    if config.neighbour_smoothing is None:
+        return TrainingTexts(kept, nothing, nothing, 0)
+    if isinstance(kept, StreamedTexts):
+        todo = "Read them into memory, or leave neighbour_smoothing out."
+        raise ValueError(three_parts("texts in memory, whose neighbours can be counted", "a stream", todo))
+    folds = assign_folds(kept, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    return TrainingTexts(kept, nothing, folds, 0)
 
 
 def _front(token_ids: Sequence[IntArray]) -> list[IntArray]:

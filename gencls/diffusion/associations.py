@@ -1,0 +1,82 @@
+r"""How much more often two tokens stand side by side than chance has it: the second floor of a class-free model.
+
+With n(u, v) the count of the pair, :math:`e(u, v) = n(u)\, n(v) / N` what independent neighbours would have, and
+:math:`\kappa` the smoothing,
+
+.. math:: \epsilon(u, v) = \log\left(1 + \frac{n(u, v)}{\kappa\, e(u, v)}\right).
+
+Added to the log unigram of v beside a visible left neighbour u it is the bigram model
+:math:`p(v \mid u) \propto n(u, v) + \kappa\, n(u)\, p(v)`: counts smoothed towards the unigram. An unseen pair adds
+nothing, so the table is sparse. With both neighbours visible the softmax gives :math:`p(v \mid u)\, p(w \mid v)`
+normalised, the bigram model of both sides. `PairBias` adds the entries, and the denoiser's gate learns how much they
+count beside the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.pairs import FloatArray, PairCounts, count_pairs
+from gencls.diffusion.unigram import class_counts
+
+IntArray = NDArray[np.int64]
+#: Added to the count of every token, so that no expectation is zero.
+SMOOTHING = 0.5
+
+
+def associations(pairs: PairCounts, counts: FloatArray, unigram: FloatArray, smoothing: float) -> FloatArray:
+    """Return the association of each pair.
+
+    Parameters
+    ----------
+    pairs : PairCounts
+        For the keys.
+    counts : ndarray of shape (..., P)
+        Counts of the pairs to use.
+    unigram : ndarray of shape (..., V)
+        Counts of the tokens in the same texts.
+    smoothing : float
+        Kappa, > 0.
+
+    Returns
+    -------
+    ndarray of shape (..., P), nats, >= 0
+    """
+    left, right = np.divmod(pairs.keys, pairs.vocab_size)
+    tokens = unigram + SMOOTHING
+    expected = tokens[..., left] * tokens[..., right] / tokens.sum(axis=-1, keepdims=True)
+    return np.asarray(np.log1p(counts / (smoothing * expected)))
+
+
+def set_associations(
+    denoiser: Denoiser, token_ids: Sequence[IntArray], folds: IntArray, smoothing: float, *, min_count: int = 1
+) -> None:
+    """Give a class-free denoiser the associations of its training texts, cross-fitted while it trains.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Without classes.
+    token_ids : sequence of N ndarray of shape (L,), int64
+    folds : ndarray of shape (N,), int64
+        In training, a text's pairs come from the other folds: its own would give it away.
+    smoothing : float
+        Kappa.
+    min_count : int
+        Pairs seen less often are left out.
+    """
+    n_folds, size = int(folds.max()) + 1, denoiser.vocab_size
+    pairs = count_pairs(token_ids, np.zeros_like(folds), folds, 1, size, min_count=min_count)
+    counts, unigram = pairs.counts[:, 0], class_counts(token_ids, folds, n_folds, size)
+    full = associations(pairs, counts.sum(axis=0), unigram.sum(axis=0), smoothing)
+    others = associations(pairs, counts.sum(axis=0) - counts, unigram.sum(axis=0) - unigram, smoothing)
+    keys = torch.from_numpy(pairs.keys).to(denoiser.bias.device)
+    denoiser.pairs.set_table(keys, torch.from_numpy(full[None]))
+    denoiser.use_training_tables(
+        torch.zeros(n_folds, 0, size), torch.from_numpy(others[:, None]).float().to(denoiser.bias.device)
+    )
