@@ -41,7 +41,7 @@ class CausalTraining:
     n_steps : int
         Optimizer steps, those before a resume counted in.
     tokens_seen : int
-        Tokens that were predicted, since the last resume.
+        Tokens that were predicted, those before a resume counted in.
     seconds : float
         Wall-clock seconds, those before a resume counted in.
     validation_loss : float
@@ -105,9 +105,9 @@ def train_causal(
     start_id : int
         Token in front of every text.
     n_steps : int
-        Optimizer steps; the texts are gone through, shuffled, as often as it takes.
+        Optimizer steps; the texts are gone through, shuffled anew each time, as often as it takes.
     batch_size : int
-        Texts per step.
+        Texts of every step, the last of a pass and the first of the next together where they meet.
     learning_rate : float
         Peak; it rises in the share `warmup` of the budget and then falls linearly to zero.
     bf16 : bool
@@ -141,13 +141,14 @@ def train_causal(
     with private_seeds():
         taken = finetune(
             network,
-            examples,
+            scheduled(examples, n_steps * batch_size, seed),
             partial(_collate, start_id=start_id),
             decay_groups(network, learning_rate),
             watch,
             batch_size=batch_size,
             bf16=bf16,
             seed=seed,
+            in_order=True,
             checkpoints=checkpoints,
             save_steps=save_steps,
         )
@@ -155,6 +156,21 @@ def train_causal(
     model.eval()
     loss = nats_per_token(model, validation, start_id=start_id, bf16=bf16) if len(validation) else math.nan
     return CausalTraining(taken, network.tokens_seen, seconds, loss)
+
+
+def scheduled(examples: Sequence[Any], n_visits: int, seed: int) -> list[Any]:
+    """Return as many visits as asked for, in passes over all examples, each in an order of its own.
+
+    Examples
+    --------
+    >>> visits = scheduled("abc", 7, seed=0)
+    >>> sorted(visits[:3]), sorted(visits[3:6]), len(visits)
+    (['a', 'b', 'c'], ['a', 'b', 'c'], 7)
+    """
+    generator = np.random.default_rng(seed)
+    n_passes = -(-n_visits // len(examples))
+    order = np.concatenate([generator.permutation(len(examples)) for _ in range(n_passes)])[:n_visits]
+    return [examples[row] for row in order.tolist()]
 
 
 def nats_per_token(model: Any, sequences: Ids, *, start_id: int, bf16: bool = False) -> float:

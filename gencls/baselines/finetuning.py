@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +24,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from gencls.data.storage import read_json, write_json
-
-COMPLETE = "complete.json"  # written into a checkpoint last
+from gencls.baselines.checkpoints import Progress, last_whole_checkpoint, mark_complete
 
 
 @dataclass(frozen=True)
@@ -114,11 +110,10 @@ class BudgetCallback(TrainerCallback):
         """Return the seconds of training so far, earlier lives of a resumed one counted in."""
         return self.seconds_before + (0.0 if self.started is None else time.perf_counter() - self.started)
 
-    def resume_from(self, checkpoint: str | None) -> None:
-        """Count the seconds and steps of the training that the checkpoint belongs to."""
-        if checkpoint is not None:
-            self.seconds_before = float(read_json(Path(checkpoint) / COMPLETE)["seconds"])
-            self.bar.update(_step_of(checkpoint))
+    def resume_from(self, progress: Progress) -> None:
+        """Count in the seconds and steps of earlier lives."""
+        self.seconds_before = progress.seconds
+        self.bar.update(progress.step)
 
     def spent(self, step: int) -> float:
         """Return the share of the budget that is spent after ``step`` steps."""
@@ -142,10 +137,10 @@ class BudgetCallback(TrainerCallback):
             control.should_training_stop = True
             control.should_save = args.save_strategy != "no"  # so that a resume finds it finished
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Mark the checkpoint as whole: the Trainer has written everything before it."""
-        facts = {"seconds": self.seconds, "finished": control.should_training_stop}
-        write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE, facts)
+        progress = Progress(state.global_step, self.seconds, model.tokens_seen, control.should_training_stop)
+        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", progress)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
@@ -180,7 +175,7 @@ def decay_groups(network: nn.Module, learning_rate: float) -> list[dict[str, Any
 
 
 def finetune(
-    network: nn.Module,
+    network: Any,
     examples: list[dict[str, Any]],
     collate: Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]],
     groups: list[dict[str, Any]],
@@ -189,6 +184,7 @@ def finetune(
     batch_size: int,
     bf16: bool,
     seed: int,
+    in_order: bool = False,
     checkpoints: Path | None = None,
     save_steps: int = 200,
 ) -> int:
@@ -197,7 +193,7 @@ def finetune(
     Parameters
     ----------
     network : Module
-        Its forward takes what ``collate`` makes and returns a dict with "loss".
+        Its forward takes what ``collate`` makes and returns a dict with "loss"; it counts ``tokens_seen``.
     examples : list of dict
         Training examples.
     collate : callable
@@ -212,6 +208,8 @@ def finetune(
         Autocast to bfloat16.
     seed : int
         Order of the texts and dropout.
+    in_order : bool
+        Take the examples as they come instead of shuffling each pass.
     checkpoints : Path, optional
         A folder for checkpoints, of this training alone; the last whole one in it is gone on from. None keeps none.
     save_steps : int
@@ -229,12 +227,14 @@ def finetune(
     """
     optimizer = torch.optim.AdamW(groups)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, watch.learning_rate_factor)
-    resume = None if checkpoints is None else last_whole_checkpoint(checkpoints)
-    watch.resume_from(resume)
-    if resume is not None and read_json(Path(resume) / COMPLETE)["finished"]:  # the Trainer would add a step
-        network.load_state_dict(load_file(Path(resume) / "model.safetensors"))
-        watch.bar.close()
-        return _step_of(resume)
+    found = None if checkpoints is None else last_whole_checkpoint(checkpoints)
+    if found is not None:
+        watch.resume_from(found[1])
+        network.tokens_seen = found[1].tokens_seen
+        if found[1].finished:  # the Trainer would add a step
+            network.load_state_dict(load_file(found[0] / "model.safetensors"))
+            watch.bar.close()
+            return found[1].step
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=network,
@@ -244,6 +244,7 @@ def finetune(
                 batch_size,
                 bf16=bf16,
                 seed=seed,
+                in_order=in_order,
                 save_steps=None if checkpoints is None else save_steps,
             ),
             train_dataset=examples,  # type: ignore[arg-type]  # a list has the length and items it needs
@@ -254,27 +255,14 @@ def finetune(
         # Both of them print; the library never does.
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        loss = trainer.train(resume_from_checkpoint=resume).training_loss
+        loss = trainer.train(resume_from_checkpoint=None if found is None else str(found[0])).training_loss
     if not math.isfinite(loss):
         raise RuntimeError(f"expected a finite training loss, got {loss}: lower learning_rate or turn bf16 off")
     return int(trainer.state.global_step)
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end; one that a kill cut short is removed."""
-    while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
-        if (Path(last) / COMPLETE).exists():
-            return last
-        shutil.rmtree(last)
-    return None
-
-
-def _step_of(checkpoint: str) -> int:
-    return int(checkpoint.rsplit("-", 1)[1])
-
-
 def _arguments(
-    folder: str, n_steps: int, batch_size: int, *, bf16: bool, seed: int, save_steps: int | None
+    folder: str, n_steps: int, batch_size: int, *, bf16: bool, seed: int, in_order: bool, save_steps: int | None
 ) -> TrainingArguments:
     on_gpu = torch.cuda.is_available()
     return TrainingArguments(
@@ -285,6 +273,7 @@ def _arguments(
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
         seed=seed,
+        train_sampling_strategy="sequential" if in_order else "random",
         save_strategy="no" if save_steps is None else "steps",
         save_steps=save_steps or 0,
         save_total_limit=2,

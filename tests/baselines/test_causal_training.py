@@ -51,6 +51,12 @@ def test_adapters_train_and_the_rest_stays(tiny_causal, toy_orders):
     assert np.isnan(record.validation_loss)
 
 
+def test_every_step_has_as_many_texts_however_few_there_are(tiny_causal):
+    three = [np.full(5, 7), np.full(5, 8), np.full(5, 9)]
+    record = train_causal(copy.deepcopy(tiny_causal), three, n_steps=4, **OPTIONS)
+    assert record.tokens_seen == 4 * 16 * 5
+
+
 class _Kill(RuntimeError):
     pass
 
@@ -65,7 +71,7 @@ def test_a_killed_training_resumes_to_the_same_bits(tiny_causal, toy_orders, tmp
         record = train_causal(model, texts, n_steps=10, checkpoints=folder, save_steps=4, **OPTIONS)
         return weights(model), record
 
-    straight, _ = train(None)
+    straight, whole = train(None)
     plain_step = BudgetCallback.on_step_end
 
     def dies_at_six(self, args, state, control, **kwargs):
@@ -80,10 +86,10 @@ def test_a_killed_training_resumes_to_the_same_bits(tiny_causal, toy_orders, tmp
     monkeypatch.setattr(BudgetCallback, "on_step_end", plain_step)
     resumed, record = train(tmp_path)
     assert same(straight, resumed)
-    assert record.n_steps == 10
+    assert (record.n_steps, record.tokens_seen) == (10, whole.tokens_seen)
     again, record = train(tmp_path)
     assert same(straight, again), "a finished training adds no step"
-    assert record.tokens_seen == 0
+    assert (record.n_steps, record.tokens_seen) == (10, whole.tokens_seen)
 
 
 def test_checkpoints_hold_no_frozen_weights(tiny_causal):
