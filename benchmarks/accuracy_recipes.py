@@ -1,8 +1,9 @@
-"""Which training and scoring each data set gets in the accuracy benchmark; everything here was chosen on validation texts."""
+"""Training and scoring of each data set in the accuracy benchmark; all of it was chosen on validation texts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from gencls.data.errors import nearest, three_parts
 from gencls.training.config import TrainConfig, preset
@@ -50,7 +51,7 @@ class Task:
     @property
     def name(self) -> str:
         """Folder of the run."""
-        return f"{self.data}-{self.variant}-{self.config.seed}"
+        return f"{Path(self.data).stem}-{self.variant}-{self.config.seed}"
 
 
 _SENTENCES = {"max_length": 128, "batch_size": 32, "n_scored": 24, "n_steps": 4}

@@ -1,0 +1,141 @@
+"""Accuracy and calibration on all data sets, against rivals trained with the same care.
+
+    python -m benchmarks.accuracy --size cpu
+
+For each data set and variant: train, calibrate, score the test split once, fit the rivals on the same splits. Every run
+has a folder of its own and is resumed or skipped by the same call; the summary in `reports/accuracy/` is made of the
+evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
+from benchmarks.accuracy_report import write_report
+from benchmarks.accuracy_results import collect
+from gencls.data.storage import read_json, write_json
+from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+from gencls.evaluation.runs import train_run
+from gencls.reporting.records import run_record
+
+logger = logging.getLogger("gencls.benchmarks")
+#: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
+EVALUATION, DONE = "evaluation", "task.json"
+
+
+def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = None, progress: bool = False) -> Path:
+    """Train and evaluate one model; nothing is done twice. Returns the folder of its evaluation."""
+    folder = runs / chosen.name
+    output = folder / EVALUATION
+    if (output / DONE).exists():
+        logger.info("%s is evaluated already", chosen.name)
+        return output
+    logger.info("%s", chosen.name)
+    options = {"fresh_test": chosen.fresh_test, "progress": progress, "command": command}
+    train_run(chosen.data, folder, chosen.config, **options)
+    evaluate_run(
+        folder,
+        output,
+        EvaluationOptions(max_texts=max_texts, baselines=chosen.rivals),
+        progress=progress,
+        command=command,
+    )
+    write_json(
+        output / DONE,
+        {"data": chosen.data, "variant": chosen.variant, "seed": chosen.config.seed, "max_texts": max_texts},
+    )
+    return output
+
+
+def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:
+    """Write the summary of all evaluations in a folder of runs; returns the page."""
+    folders = sorted(path.parent for path in runs.glob(f"*/{EVALUATION}/{DONE}"))
+    evaluations = [collect(folder, read_json(folder / DONE)) for folder in folders]
+    record = run_record(command, {"size": size}, 0, evaluations=[row["run"] for row in evaluations])
+    return write_report(evaluations, record, output, size=size)
+
+
+def main(
+    *,
+    size: str = "cpu",
+    data: Sequence[str] = DATA,
+    variants: Sequence[str] = VARIANTS,
+    seeds: Sequence[int] = (0,),
+    rivals: Sequence[str] | None = None,
+    runs: Path | None = None,
+    output: Path = Path("reports/accuracy"),
+    limit: int | None = None,
+    command: str = "",
+    progress: bool = False,
+) -> Path:
+    """Run what is missing and write the summary.
+
+    Parameters
+    ----------
+    size : {"cpu", "gpu"}
+    data, variants : sequence of str
+        See `benchmarks.accuracy_recipes`.
+    seeds : sequence of int
+        Of splits, order and masks.
+    rivals : sequence of str, optional
+        Baselines beside the generative variant; the recipe's by default.
+    runs : Path, optional
+        Folder of the runs; ``runs/accuracy-<size>`` by default.
+    output : Path
+    limit : int, optional
+        Test texts of each data set, a stratified sample.
+    command : str
+    progress : bool
+
+    Returns
+    -------
+    Path
+        The page of the summary.
+
+    Raises
+    ------
+    ValueError
+        An unknown data set, variant or size; before any run.
+    """
+    folder = runs or Path("runs") / f"accuracy-{size}"
+    tasks = [task(name, variant, size=size, seed=seed) for seed in seeds for variant in variants for name in data]
+    for chosen in tasks:
+        wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
+        run_task(wanted, folder, command=command, max_texts=limit, progress=progress)
+    return summarise(folder, output, size=size, command=command)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="accuracy on all data sets")
+    made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
+    made.add_argument("--data", nargs="+", default=list(DATA), metavar="NAME")
+    made.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    made.add_argument("--rivals", nargs="*", metavar="NAME", help="baselines (default: those of the recipe)")
+    made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
+    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    made.add_argument("--limit", type=int, metavar="N", help="test texts of each data set")
+    made.add_argument("--summary", action="store_true", help="only write the summary of what is there")
+    return made
+
+
+if __name__ == "__main__":
+    arguments = vars(parser().parse_args())
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for name in ("gencls", "gencls.benchmarks"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    size = arguments["size"]
+    command = f"python -m benchmarks.accuracy --size {size}"
+    if arguments.pop("summary"):
+        place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
+        page = summarise(place, arguments["output"], size=size, command=command)
+    else:
+        page = main(**arguments, command=command, progress=sys.stderr.isatty())
+    print(f"report: {page}")

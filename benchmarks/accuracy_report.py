@@ -1,0 +1,245 @@
+"""The page, the figures and the targets of `benchmarks.accuracy`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import accuracy_figures as figures
+from benchmarks.accuracy_results import Row, compared, plain_rows
+from benchmarks.markdown import table
+from gencls.data.storage import write_atomic, write_json
+from gencls.evaluation.language_model import BOUND_STEPS
+from gencls.reporting.figures import model_title
+from gencls.reporting.plots import to_png
+from gencls.reporting.records import target_row, write_targets
+
+TARGETS = {"r8": 0.96, "r52": 0.92, "20ng": 0.85, "rotten_tomatoes": 0.80, "chinese_reviews": 0.88}
+#: Gain over the unigram below which a model is none of language, in nats per token.
+LITTLE_CONTEXT = 0.1
+CONCLUSIONS = Path(__file__).with_name("accuracy_conclusions.md")
+_PAGE = """# Accuracy and calibration
+
+Made by `{command}` on {device}; every number is generated.
+"Generative": trained by the generative loss alone, decided by the likelihoods alone; nothing discriminative but two
+numbers of temperature, which move no decision between equally likely classes. "Hybrid": the same network, trained with
+the cross-entropy of the Bayes posterior as well. All choices were made on validation texts; each test split was scored
+once.
+
+{conclusions}
+
+## Targets
+
+{targets}
+
+## Data
+
+{data}
+
+## Accuracy
+
+Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
+same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set.
+
+{accuracy}
+
+![accuracy by data set and model](accuracy.png)
+
+## Where which one wins
+
+A model wins where the interval of the paired difference leaves zero out.
+
+{wins}
+
+## Language model or linear classifier in disguise?
+
+Nats per token of the test texts under their own class ({steps} path steps), beside the unigram of the training texts. A
+good accuracy at the unigram's entropy is a linear classifier in disguise.
+
+{language}
+
+## Calibration
+
+After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
+calibrated model of the same confidences would land ("null").
+
+{calibration}
+
+![ECE beside its null](calibration.png)
+
+Accuracy and mean confidence from the shortest to the longest quarter of the texts, generative variant:
+
+{lengths}
+
+## Costs
+
+{costs}
+"""
+
+
+def write_report(
+    evaluations: Sequence[Row], record: Mapping[str, Any], output: Path, *, size: str, conclusions: Path = CONCLUSIONS
+) -> Path:
+    """Write results.json, targets.json, run.json, the figures and README.md; returns the page's path.
+
+    Raises
+    ------
+    ValueError
+        If there is no evaluation of a generative model.
+    """
+    rows = compared(evaluations)
+    if not rows:
+        raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
+    targets = target_rows(rows, evaluations, str(record["command"]), size=size)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "results.json", {"evaluations": plain_rows(evaluations), "models": rows})
+    write_json(output / "run.json", record)
+    write_targets(output / "targets.json", targets)
+    for name, figure in {"accuracy": figures.plot_accuracy(rows), "calibration": figures.plot_ece(rows)}.items():
+        write_atomic(output / f"{name}.png", to_png(figure))
+    said = conclusions.read_text(encoding="utf-8").strip() if conclusions.exists() else ""
+    return write_atomic(output / "README.md", page(rows, evaluations, targets, record, said))
+
+
+def target_rows(rows: Sequence[Row], evaluations: Sequence[Row], command: str, *, size: str) -> list[dict[str, Any]]:
+    """Return the rows of `targets.json`: means over seeds, None where nothing was measured."""
+    imdb = _mean(rows, "imdb", "diffusion", "accuracy")
+    hybrid, encoder = (_mean(rows, "imdb", name, "accuracy") for name in ("hybrid", "encoder"))
+    minus = None if hybrid is None or encoder is None else hybrid - encoder
+    wanted = [
+        ("imdb_generative_cpu", imdb if size == "cpu" else None, 0.88, ">="),
+        ("imdb_generative_gpu", imdb if size == "gpu" else None, 0.92, ">="),
+        ("imdb_hybrid_minus_encoder", minus, -0.005, ">="),
+        *((name, _mean(rows, name, "diffusion", "accuracy"), target, ">=") for name, target in TARGETS.items()),
+        ("imdb_ece", _mean(rows, "imdb", "diffusion", "ece"), 0.015, "<="),
+    ]
+    return [target_row(name, value, target, direction, command) for name, value, target, direction in wanted]
+
+
+def _mean(rows: Sequence[Row], data: str, model: str, metric: str) -> float | None:
+    values = [row[metric] for row in rows if row["data"] == data and row["model"] == model]
+    return sum(values) / len(values) if values else None
+
+
+def page(
+    rows: Sequence[Row],
+    evaluations: Sequence[Row],
+    targets: Sequence[Mapping[str, Any]],
+    record: Mapping[str, Any],
+    conclusions: str,
+) -> str:
+    """Return the page in Markdown."""
+    generative = [row for row in evaluations if row["variant"] == "generative"]
+    of_data = ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority"]
+    of_language = ["data", "variant", "nats/token", "unigram", "gain", "reads context"]
+    return _PAGE.format(
+        command=record["command"],
+        device=", ".join(sorted({row["device"] for row in evaluations})),
+        conclusions=conclusions,
+        targets=table(["target", "measured", "wanted", "met"], map(_target_cells, targets)),
+        data=table(of_data, map(_data, generative)),
+        accuracy=table(
+            ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
+            (_accuracy(row, _best(rows, row)) for row in rows),
+        ),
+        wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _by_data(rows))),
+        steps=BOUND_STEPS,
+        language=table(of_language, map(_language, evaluations)),
+        calibration=table(
+            ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)
+        ),
+        lengths=table(
+            ["data", "shortest", "", "", "longest"],
+            ([_name(row), *map(_quarter, row["lengths"])] for row in generative),
+        ),
+        costs=table(["data", "model", "training, min", "test texts/s"], _costs(rows, evaluations)),
+    )
+
+
+def _name(row: Row) -> str:
+    return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
+
+
+def title(model: str) -> str:
+    """Return a model's name as a reader's words."""
+    return {"diffusion": "generative", "hybrid": "hybrid"}.get(model, model_title(model))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share in percent."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _target_cells(row: Mapping[str, Any]) -> list[str]:
+    value = "not measured" if row["value"] is None else f"{row['value']:.4f}"
+    return [row["name"], value, f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
+
+
+def _data(row: Row) -> list[str]:
+    split = row["split"]
+    kept = f"{split['max_length']}, {split['truncation']}"
+    sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
+    cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
+    return [_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
+
+
+def _best(rows: Sequence[Row], row: Row) -> float:
+    return max(other["accuracy"] for other in rows if _name(other) == _name(row))
+
+
+def _accuracy(row: Row, best: float) -> list[str]:
+    value = percent(row["accuracy"])
+    shown = f"**{value}**" if row["accuracy"] == best else value
+    interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
+    if row["model"] == "diffusion":
+        return [_name(row), title(row["model"]), interval, "", ""]
+    low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
+    p = "< 0.001" if row["mcnemar_p"] < 0.001 else f"{row['mcnemar_p']:.3f}"
+    return [_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
+
+
+def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
+    names = dict.fromkeys(_name(row) for row in rows)
+    return [[row for row in rows if _name(row) == name and row["model"] != "diffusion"] for name in names]
+
+
+def _wins(rows: Sequence[Row]) -> list[str]:
+    groups: dict[str, list[str]] = {"wins": [], "loses": [], "undecided": []}
+    for row in rows:
+        outcome = "wins" if row["ahead_low"] > 0 else "loses" if row["ahead_high"] < 0 else "undecided"
+        groups[outcome].append(title(row["model"]))
+    return [_name(rows[0]) if rows else "", *(", ".join(names) or "–" for names in groups.values())]
+
+
+def _language(row: Row) -> list[str]:
+    gain = row["gain_over_unigram"]
+    reads = "yes" if gain >= LITTLE_CONTEXT else "no: a linear classifier in disguise"
+    return [_name(row), row["variant"], *(f"{row[name]:.2f}" for name in _NATS), f"{gain:.2f}", reads]
+
+
+_NATS = ("nats_per_token", "unigram_nats_per_token")
+
+
+def _calibration(row: Row) -> list[str]:
+    interval = f"{percent(row['ece'])} [{percent(row['ece_low'])}, {percent(row['ece_high'])}]"
+    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
+    before = percent((row.get("uncalibrated") or {}).get("ece"))
+    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
+    return [_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
+
+
+def _quarter(row: Row) -> str:
+    bounds = f"{row['shortest']}-{row['longest']}"
+    return f"{percent(row['accuracy'])} ({percent(row['confidence'])}; {bounds} tokens)"
+
+
+def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
+    rates = {(row["data"], row["seed"], row["variant"]): row["texts_per_second"] for row in evaluations}
+    cells = []
+    for row in rows:
+        variant = {"diffusion": "generative", "hybrid": "hybrid"}.get(row["model"])
+        rate = rates.get((row["data"], row["seed"], variant))
+        minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
+        cells.append([_name(row), title(row["model"]), minutes, "–" if rate is None else f"{rate:.1f}"])
+    return cells

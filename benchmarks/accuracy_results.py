@@ -1,0 +1,110 @@
+"""What an evaluation of the accuracy benchmark gives, as plain JSON data; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gencls.data.storage import read_json
+from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
+from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
+
+KEPT = ("accuracy", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "ece_null_low", "ece_null_high", "smece")
+Row = dict[str, Any]
+
+
+def collect(folder: Path, task: Mapping[str, Any]) -> Row:
+    """Return the facts of one evaluation folder."""
+    metrics, run = read_json(folder / "metrics.json"), read_json(folder / "run.json")
+    scores = load_scores(folder / "scores.npz")
+    own = metrics["diffusion"]
+    costs = {"diffusion": run["training"]["seconds"]}
+    costs |= {name: entry["seconds"] for name, entry in run["baselines"].items()}
+    models = {name: _model(metrics[name], costs.get(name)) for name in metrics}
+    if own.get("uncalibrated"):
+        models["diffusion"]["uncalibrated"] = {name: own["uncalibrated"][name] for name in KEPT}
+    return {
+        **task,
+        "run": folder.parent.name,
+        "n_texts": own["n_texts"],
+        "n_classes": len(scores["class_names"]),
+        "majority_accuracy": own["majority_accuracy"],
+        "split": _split_facts(run["data"]),
+        "nats_per_token": own["bound_nats_per_token"],
+        "unigram_nats_per_token": own["unigram_nats_per_token"],
+        "gain_over_unigram": own["nats_per_token_under_unigram"],
+        "forwards": own["forwards_per_text_per_class"],
+        "texts_per_second": own["score_texts_per_second"],
+        "config": run["config"],
+        "device": run["device"],
+        "commit": run["commit"],
+        "models": models,
+        "correct": _correct(scores),
+        "lengths": length_quartiles(scores),
+    }
+
+
+def _model(row: Mapping[str, Any], seconds: float | None) -> Row:
+    low, high = wilson_interval(round(row["accuracy"] * row["n_texts"]), row["n_texts"])
+    values = {name: row[name] for name in KEPT}
+    return {**values, "accuracy_low": float(low), "accuracy_high": float(high), "train_seconds": seconds}
+
+
+def _split_facts(data: Mapping[str, Any]) -> Row:
+    sizes = {name: sum(counts.values()) for name, counts in data["class_counts"].items()}
+    kept = {name: data[name] for name in ("source", "max_length", "truncation", "share_cut")}
+    return {**kept, **sizes}
+
+
+def _correct(scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Which texts each model got right, (N,) bool."""
+    arrays = {"diffusion": scores["log_proba"]}
+    arrays |= {key.removeprefix(BASELINE_PREFIX): scores[key] for key in scores if key.startswith(BASELINE_PREFIX)}
+    return {name: confidence_and_correct(values, scores["y"])[1] for name, values in arrays.items()}
+
+
+def length_quartiles(scores: Mapping[str, Any]) -> list[Row]:
+    """Return accuracy and mean confidence of the shortest to the longest quarter of the texts."""
+    order = np.argsort(scores["n_tokens"], kind="stable")
+    confidence, correct = confidence_and_correct(scores["log_proba"], scores["y"])
+    rows = []
+    for part in np.array_split(order, 4):
+        lengths = scores["n_tokens"][part]
+        facts = {"shortest": int(lengths.min()), "longest": int(lengths.max()), "n_texts": len(part)}
+        rows.append({**facts, "accuracy": float(correct[part].mean()), "confidence": float(confidence[part].mean())})
+    return rows
+
+
+def compared(evaluations: Sequence[Row]) -> list[Row]:
+    """Return one row for each data set, seed and model: its metrics, and McNemar's p against the generative model.
+
+    The hybrid variant is a model of its own; its rivals are those of the generative one, on the same test texts.
+    """
+    rows = []
+    for main in (row for row in evaluations if row["variant"] == "generative"):
+        shared = {name: main[name] for name in ("data", "seed", "n_texts", "n_classes")}
+        correct, models = dict(main["correct"]), dict(main["models"])
+        for other in evaluations:
+            same = all(other[name] == main[name] for name in ("data", "seed", "n_texts"))
+            if other["variant"] == "hybrid" and same:
+                correct["hybrid"], models["hybrid"] = other["correct"]["diffusion"], other["models"]["diffusion"]
+        for name, model in models.items():
+            p = None if name == "diffusion" else mcnemar_p(correct["diffusion"], correct[name])
+            rows.append({**shared, "model": name, **model, "mcnemar_p": p, **difference(correct, name)})
+    return rows
+
+
+def difference(correct: Mapping[str, np.ndarray], name: str) -> Row:
+    """Return how much the generative model is ahead of another one, with the 95 % interval of the paired difference."""
+    ahead = correct["diffusion"].astype(float) - correct[name].astype(float)
+    half = 1.96 * float(ahead.std(ddof=1)) / len(ahead) ** 0.5
+    mean = float(ahead.mean())
+    return {"ahead": mean, "ahead_low": mean - half, "ahead_high": mean + half}
+
+
+def plain_rows(evaluations: Sequence[Row]) -> list[Row]:
+    """Return the evaluations without their arrays, for JSON."""
+    return [{name: value for name, value in row.items() if name != "correct"} for row in evaluations]

@@ -1,0 +1,139 @@
+"""The accuracy benchmark on a toy table: trained once, summarised from what is there, targets as measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy import DONE, run_task, summarise
+from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, Task, task
+from benchmarks.accuracy_report import CONCLUSIONS, target_rows
+from benchmarks.accuracy_results import compared, difference, length_quartiles
+from gencls.training.config import TrainConfig
+
+RIVALS = ("naive_bayes", "naive_bayes_pairs")
+TARGETS = ["imdb_generative_cpu", "imdb_generative_gpu", "imdb_hybrid_minus_encoder"]
+TARGETS += ["r8", "r52", "20ng", "rotten_tomatoes", "chinese_reviews", "imdb_ece"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, toy, table):
+    folder = tmp_path_factory.mktemp("accuracy")
+    data = table(folder / "toy.csv", toy(120))
+    config = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
+    run_task(Task(str(data), "generative", config, RIVALS), folder / "runs", command="test")
+    hybrid = TrainConfig(**{**config.as_dict(), "hybrid_weight": 0.1, "class_dropout": 0.0})
+    run_task(Task(str(data), "hybrid", hybrid, ()), folder / "runs", command="test")
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def report(runs):
+    output = runs.parent / "report"
+    assert summarise(runs, output, size="cpu", command="python -m benchmarks.accuracy") == output / "README.md"
+    return output
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_the_summary_is_of_both_variants_and_the_rivals(report):
+    rows = read(report, "results.json")["models"]
+    assert [row["model"] for row in rows] == ["diffusion", *RIVALS, "hybrid"]
+    for row in rows:
+        assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+        assert row["ahead"] == pytest.approx(rows[0]["accuracy"] - row["accuracy"], abs=1e-12)
+        assert row["ahead_low"] <= row["ahead"] <= row["ahead_high"]
+    page = (report / "README.md").read_text(encoding="utf-8")
+    assert all(f"{100 * row['accuracy']:.1f}" in page for row in rows)
+    assert (report / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_targets_are_named_as_promised_and_not_met_where_nothing_was_measured(report):
+    targets = read(report, "targets.json")
+    assert [row["name"] for row in targets] == TARGETS
+    assert all(row["value"] is None and not row["met"] for row in targets)
+
+
+def test_targets_take_the_values_as_they_are():
+    values = {"diffusion": (0.9, 0.012), "hybrid": (0.91, 0.5), "encoder": (0.93, 0.5)}
+    rows = [
+        {"data": "imdb", "model": model, "accuracy": accuracy, "ece": ece} for model, (accuracy, ece) in values.items()
+    ]
+    rows += [{"data": "r8", "model": "diffusion", "accuracy": accuracy, "ece": 0.1} for accuracy in (0.94, 0.97)]
+    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, [], "c", size="cpu")}
+    assert found["imdb_generative_cpu"] == (0.9, True)
+    assert found["imdb_generative_gpu"] == (None, False)
+    assert found["imdb_hybrid_minus_encoder"][0] == pytest.approx(-0.02)
+    assert not found["imdb_hybrid_minus_encoder"][1]
+    assert found["r8"][0] == pytest.approx(0.955)  # the mean over seeds
+    assert found["imdb_ece"] == (0.012, True)
+
+
+def test_an_evaluation_is_not_made_twice(runs, monkeypatch):
+    from benchmarks import accuracy
+
+    monkeypatch.setattr(accuracy, "train_run", lambda *_, **__: pytest.fail("trained again"))
+    config = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
+    folder = accuracy.run_task(Task("toy.csv", "generative", config, RIVALS), runs, command="test")
+    assert (folder / DONE).exists()
+
+
+def test_a_summary_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="an evaluation to summarise"):
+        summarise(tmp_path, tmp_path / "report", size="cpu", command="c")
+    assert not (tmp_path / "report").exists()
+
+
+def test_differences_are_paired():
+    right = {"diffusion": np.array([True, True, False, True]), "other": np.array([True, False, False, False])}
+    found = difference(right, "other")
+    assert found["ahead"] == 0.5
+    half = 1.96 * np.std([0, 1, 0, 1], ddof=1) / 2
+    assert found["ahead_low"] == pytest.approx(0.5 - half)
+    assert found["ahead_high"] == pytest.approx(0.5 + half)
+
+
+def test_rivals_of_another_test_split_are_not_compared():
+    base = {"n_classes": 2, "models": {"diffusion": {}}, "correct": {"diffusion": np.ones(4, dtype=bool)}}
+    one = {"data": "a", "seed": 0, "n_texts": 4, "variant": "generative", **base}
+    assert [row["model"] for row in compared([one, {**one, "variant": "hybrid"}])] == ["diffusion", "hybrid"]
+    assert [row["model"] for row in compared([one, {**one, "variant": "hybrid", "seed": 1}])] == ["diffusion"]
+
+
+def test_quartiles_by_length():
+    scores = {
+        "n_tokens": np.array([4, 1, 3, 2, 8, 7, 6, 5]),
+        "y": np.zeros(8, dtype=int),
+        "log_proba": np.log([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 4),
+    }
+    rows = length_quartiles(scores)
+    assert [(row["shortest"], row["longest"]) for row in rows] == [(1, 2), (3, 4), (5, 6), (7, 8)]
+    assert [row["accuracy"] for row in rows] == [1.0, 1.0, 0.0, 0.0]
+    assert [row["confidence"] for row in rows] == pytest.approx([0.9, 0.9, 0.6, 0.6])
+
+
+@pytest.mark.parametrize("data", [*DATA, *HUB_DATA])
+@pytest.mark.parametrize("size", ["cpu", "gpu"])
+def test_recipes_differ_between_variants_by_the_decision_loss_alone(data, size):
+    generative, hybrid = (task(data, variant, size=size, seed=3) for variant in ("generative", "hybrid"))
+    assert generative.config.hybrid_weight == 0
+    assert hybrid.config.hybrid_weight > 0
+    own, other = generative.config.as_dict(), hybrid.config.as_dict()
+    assert {name for name in own if own[name] != other[name]} == {"hybrid_weight", "class_dropout"}
+    assert generative.fresh_test == FRESH_TEST.get(data)
+    assert generative.name != hybrid.name
+
+
+@pytest.mark.parametrize("wrong", [("imbd", "generative"), ("imdb", "hybird")])
+def test_unknown_names_are_refused(wrong):
+    with pytest.raises(ValueError, match="Expected"):
+        task(*wrong)
+
+
+def test_conclusions_are_written_beside_the_benchmark():
+    assert CONCLUSIONS.parent.name == "benchmarks"
