@@ -104,9 +104,9 @@ def _in_memory(name: str, source: str, raw: list[str]) -> Corpus:
 
 
 def _from_hub(name: str, source: str, text_column: str) -> Corpus:
+    if source == "auto" and _looks_like_path(name):
+        raise FileNotFoundError(missing_file(Path(name).expanduser()))
     if source == "registry" or (source == "auto" and "/" not in name and name not in HUB_CORPORA):
-        if Path(name).suffix.lower() in (*TABLE_SUFFIXES, ".txt"):
-            raise FileNotFoundError(missing_file(Path(name).expanduser()))
         known = nearest(name, [*CATALOG, *HUB_CORPORA])
         raise ValueError(three_parts("a corpus's name or a file", repr(name), f"Use another one ({known})."))
     if not hub_reachable():
@@ -117,6 +117,11 @@ def _from_hub(name: str, source: str, text_column: str) -> Corpus:
     digest = hashlib.sha256(f"{place.path}\x1f{place.config}\x1f{text_column}".encode()).hexdigest()
     source_line = f"Hugging Face hub, {place.path}, streamed; training split"
     return Corpus(name, source_line, lambda: _stream(place, text_column), True, digest)
+
+
+def _looks_like_path(name: str) -> bool:
+    suffixes = (*TABLE_SUFFIXES, ".txt")
+    return Path(name).suffix.lower() in suffixes or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
 
 
 def _stream(place: HubCorpus, text_column: str) -> Iterator[str]:
