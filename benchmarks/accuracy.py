@@ -37,8 +37,16 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
         logger.info("%s is evaluated already", chosen.name)
         return output
     logger.info("%s", chosen.name)
-    options = {"fresh_test": chosen.fresh_test, "progress": progress, "command": command}
-    train_run(chosen.data, folder, chosen.config, **options)
+    source = runs / replace(chosen, variant="generative").name  # trained before the others
+    train_run(
+        chosen.data,
+        folder,
+        chosen.config,
+        fresh_test=chosen.fresh_test,
+        adapted=source if source != folder and source.exists() else None,
+        progress=progress,
+        command=command,
+    )
     evaluate_run(
         folder,
         output,

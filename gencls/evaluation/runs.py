@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +20,11 @@ from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.reporting.records import run_record
-from gencls.training.config import TrainConfig
+from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
+from gencls.training.loop import FINISHED
 
 logger = logging.getLogger("gencls.evaluation")
-RUN = "run.json"
+RUN, CHECKPOINTS = "run.json", "checkpoints"
 Splits = Mapping[str, TextSplit]
 
 
@@ -33,6 +37,7 @@ def train_run(
     text_column: str = "text",
     label_column: str = "label",
     fresh_test: int | None = None,
+    adapted: Path | None = None,
     time_budget: float | None = None,
     progress: bool = False,
     command: str = "",
@@ -51,6 +56,9 @@ def train_run(
     fresh_test : int, optional
         Texts of a test split that no earlier evaluation has seen; see `with_fresh_test`. An official test split is
         used as it is.
+    adapted : Path, optional
+        A run of the same data and options, but for those of the classes' stage: its class-free adaptation is taken
+        over and not trained again.
     time_budget : float, optional
         Minutes of training.
     progress : bool
@@ -76,6 +84,8 @@ def train_run(
     if (folder / CONFIG).exists():
         logger.info("%s is trained already; give another --output to train again", folder)
         return DiffusionClassifier.load(folder)
+    if adapted is not None:
+        take_adaptation(adapted, folder, identity)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
     classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
@@ -99,6 +109,56 @@ def train_run(
         },
     )
     return classifier
+
+
+def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:
+    """Copy the finished class-free stage of another run, unless the folder has begun one of its own.
+
+    Parameters
+    ----------
+    source, folder : Path
+        Run folders.
+    identity : mapping
+        ``data``, ``fingerprint`` and ``config`` of the run that is to be trained.
+
+    Raises
+    ------
+    ValueError
+        If the other run's adaptation is not what this run would train, or is not finished.
+    """
+    ours, theirs = folder / CHECKPOINTS / "adapt", source / CHECKPOINTS / "adapt"
+    if ours.exists():
+        return
+    if not (source / RUN).exists() or not (theirs / FINISHED).exists():
+        got = f"none in {source}"
+        raise ValueError(
+            three_parts("a run with a finished adaptation", got, "Train it first, or leave --adapted out.")
+        )
+    differing = _other_adaptation(_identity_of(source), identity)
+    if differing:
+        todo = "Only options of the classes' stage may differ; leave --adapted out."
+        raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
+    ours.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ours.parent, prefix=".adapt-") as temporary:
+        os.replace(shutil.copytree(theirs, Path(temporary) / "adapt"), ours)
+    logger.info("the adaptation of %s is taken over", source)
+
+
+def _identity_of(folder: Path) -> dict[str, Any]:
+    """What a run folder holds a run of; options that are newer than it at their defaults."""
+    record: dict[str, Any] = read_json(folder / RUN)
+    return {**record, "config": {**TrainConfig().as_dict(), **(record.get("config") or {})}}
+
+
+def _other_adaptation(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    names = [name for name in TrainConfig().as_dict() if name not in CLASS_STAGE_OPTIONS]
+    differing = [name for name in names if one["config"][name] != other["config"][name]]
+    return differing + _other_data(one, other)
+
+
+def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    differing = ["fingerprint"] * (one.get("fingerprint") != other["fingerprint"])
+    return differing + ["test split"] * (one["data"].get("fresh_test") != other["data"]["fresh_test"])
 
 
 def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
@@ -162,13 +222,8 @@ def _load(place: Mapping[str, Any]) -> TextDataset:
 def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         return
-    old = read_json(path)
-    # a run of an older version has no newer options, which is the same as their defaults
-    old["config"] = {**TrainConfig().as_dict(), **(old.get("config") or {})}
-    old["fresh_test"], wanted = (record["data"].get("fresh_test") for record in (old, identity))
-    differing = [key for key in ("fingerprint", "config") if old.get(key) != identity[key]]
-    if old["data"].get("fresh_test") != identity["data"]["fresh_test"]:
-        differing.append("test split")
+    old = _identity_of(path.parent)
+    differing = _other_data(old, identity) + ["config"] * (old["config"] != identity["config"])
     if differing:
         raise ValueError(
             three_parts(

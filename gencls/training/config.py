@@ -26,6 +26,18 @@ SCORING_OPTIONS = (
     "long_texts",
 )
 
+#: Options that the class-free adaptation does not depend on.
+CLASS_STAGE_OPTIONS = (
+    "class_dropout",
+    "class_steps",
+    "class_level_low",
+    "class_learning_rate",
+    "shared_learning_rate_scale",
+    "hybrid_weight",
+    "checkpoint_steps",
+    *SCORING_OPTIONS,
+)
+
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
