@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gencls.generation.animation import animate
     from gencls.generation.config import GenerationConfig
-    from gencls.generation.writing import generate, infill
     from gencls.generation.trajectory import Step, Trajectory
+    from gencls.generation.writing import generate, infill
 
 __all__ = ["GenerationConfig", "Step", "Trajectory", "animate", "generate", "infill"]
 

@@ -72,6 +72,15 @@ def play(
                 sleep(ms_per_frame / 1000)
 
 
+def show_steps(trajectory: Trajectory, console: Console, *, palette: Palette = LIGHT) -> None:
+    """Write all steps of a trajectory below each other, and the legend."""
+    for index in range(len(trajectory.steps)):
+        console.print(Text(status(trajectory, index)))
+        console.print(tokens_text(trajectory, index, palette))
+        console.print()
+    console.print(legend(palette))
+
+
 def draw(trajectories: Sequence[Trajectory], steps: Sequence[int], width: int, palette: Palette = LIGHT) -> Group:
     """Return one frame: a step of each trajectory, and the legend."""
     beside = len(trajectories) > 1 and width >= SIDE_BY_SIDE

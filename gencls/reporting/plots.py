@@ -1,29 +1,37 @@
 """Figures: every `plot_*` draws what a `prepare_*` of `curves` computed, and returns a matplotlib `Figure`.
 
-Figures are made with the object interface and drawn by Agg: no window, no pyplot state, nothing to close.
-Each is drawn for a theme, light or dark, so that a report can show the one that fits the reader's screen. The
-colours are those of Okabe and Ito, which stay apart for colour-blind readers; where a colour carries meaning,
-a marker or a line style carries it too.
+`canvas` has what they share: themes, axes, legends.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from gencls.classifier.selective import RiskCoverage
+from gencls.reporting.canvas import (
+    DARK,
+    DPI,
+    LIGHT,
+    LINES,
+    MARKERS,
+    WIDTH,
+    Theme,
+    cycle,
+    in_percent,
+    new_figure,
+    put_legend,
+    put_title,
+    theme_colours,
+    to_png,
+)
 from gencls.reporting.curves import (
     AccuracyAgainstForwards,
     Confusion,
@@ -32,56 +40,29 @@ from gencls.reporting.curves import (
     Reliability,
 )
 
-WIDTH = 7.0  # inches: at 100 dpi a page column of 700 px
-DPI = 200
-CJK_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei")
+__all__ = [
+    "DARK",
+    "DPI",
+    "LIGHT",
+    "MARKERS",
+    "Theme",
+    "plot_accuracy_against_forwards",
+    "plot_comparison",
+    "plot_confusion",
+    "plot_log_odds",
+    "plot_reliability",
+    "plot_risk_coverage",
+    "to_png",
+]
+
 MAX_ANNOTATED_CLASSES = 12
-MARKERS = ("o", "s", "^", "D", "v", "P")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of one appearance."""
-
-    name: str
-    background: str
-    ink: str
-    muted: str
-    grid: str
-    palette: tuple[str, ...]
-
-
-LIGHT = Theme(
-    name="light",
-    background="#ffffff",
-    ink="#1d2430",
-    muted="#687386",
-    grid="#e4e8ee",
-    palette=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9"),
-)
-DARK = Theme(
-    name="dark",
-    background="#171b22",
-    ink="#e4e8ee",
-    muted="#97a3b4",
-    grid="#2c333e",
-    palette=("#56b4e9", "#f08c42", "#2fc79b", "#e39cc4", "#e6c84f", "#8fb8ff"),
-)
-
-
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG of 1400 px width: sharp at 700 px on dense screens."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
 
 
 def plot_comparison(models: Sequence[ModelScores], theme: Theme = LIGHT) -> Figure:
     """Accuracy with 95 % intervals, and ECE against the band of a perfectly calibrated model."""
-    figure, (left, right) = _figure(1, 2, theme, height=1.3 + 0.42 * len(models), sharey=True)
+    figure, (left, right) = new_figure(1, 2, theme, height=1.3 + 0.42 * len(models), sharey=True)
     rows = np.arange(len(models))
-    for row, model, colour in zip(rows, models, _colours(theme, len(models)), strict=True):
+    for row, model, colour in zip(rows, models, theme_colours(theme, len(models)), strict=True):
         left.plot([model.accuracy_low, model.accuracy_high], [row, row], color=colour, lw=2.5, alpha=0.6)
         left.plot(model.accuracy, row, MARKERS[row % len(MARKERS)], color=colour, ms=8)
         right.plot(
@@ -92,7 +73,7 @@ def plot_comparison(models: Sequence[ModelScores], theme: Theme = LIGHT) -> Figu
     left.set(yticks=rows, yticklabels=[model.name for model in models], ylim=(len(models) - 0.4, -0.6))
     left.set(xlabel="accuracy, 95 % interval")
     right.set(xlabel="ECE (grey: if calibrated)", xlim=(0, None))
-    _percent(left.xaxis, right.xaxis)
+    in_percent(left.xaxis, right.xaxis)
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.grid(axis="y", visible=False)
@@ -102,7 +83,7 @@ def plot_comparison(models: Sequence[ModelScores], theme: Theme = LIGHT) -> Figu
 def plot_reliability(curves: Mapping[str, Reliability], theme: Theme = LIGHT) -> Figure:
     """Reliability of each of the named curves side by side, over a histogram of its confidences."""
     layout: dict[str, Any] = {"height_ratios": (3.4, 1), "sharex": "col"}
-    figure, axes = _figure(2, len(curves), theme, height=3.9, **layout)
+    figure, axes = new_figure(2, len(curves), theme, height=3.9, **layout)
     grid = np.asarray(axes).reshape(2, len(curves))
     lowest = min(min(curve.low.min(), curve.confidence.min()) for curve in curves.values())
     floor = np.floor(max(lowest - 0.01, 0) * 20) / 20
@@ -112,8 +93,8 @@ def plot_reliability(curves: Mapping[str, Reliability], theme: Theme = LIGHT) ->
         bars.stairs(curve.histogram, curve.edges, fill=True, color=theme.palette[column], alpha=0.75)
         bars.set(xlabel="confidence in the predicted class", ylim=(0, None))
         bars.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        _percent(bars.xaxis, grid[0, column].yaxis)
-        _title(grid[0, column], title, theme)
+        in_percent(bars.xaxis, grid[0, column].yaxis)
+        put_title(grid[0, column], title, theme)
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("texts")
     figure.align_ylabels()
@@ -122,21 +103,21 @@ def plot_reliability(curves: Mapping[str, Reliability], theme: Theme = LIGHT) ->
 
 def plot_log_odds(panels: Mapping[str, LogOddsHistogram], theme: Theme = LIGHT) -> Figure:
     """Histograms of log-odds by true class, one panel for each named histogram."""
-    figure, axes = _figure(1, len(panels), theme, height=3.0, sharey=True)
+    figure, axes = new_figure(1, len(panels), theme, height=3.0, sharey=True)
     for ax, (title, histogram) in zip(np.ravel(axes), panels.items(), strict=True):
-        colours = _colours(theme, len(histogram.groups))
+        colours = theme_colours(theme, len(histogram.groups))
         for group, counts, colour, line in zip(
-            histogram.groups, histogram.counts, colours, _cycle(LINES, len(colours)), strict=True
+            histogram.groups, histogram.counts, colours, cycle(LINES, len(colours)), strict=True
         ):
             ax.stairs(counts, histogram.edges, fill=True, color=colour, alpha=0.3)
             ax.stairs(counts, histogram.edges, color=colour, lw=1.5, ls=line, label=group)
         ax.axvline(0, color=theme.ink, lw=0.9)
-        _title(ax, title, theme)
+        put_title(ax, title, theme)
     figure.supxlabel(histogram.axis_label, fontsize=10, color=theme.ink)
     first = np.ravel(axes)[0]
     first.set_ylabel("texts")
     first.set_ylim(0, 1.18 * max(histogram.counts.max() for histogram in panels.values()))
-    _legend(first, theme, title=None if "wrong" in histogram.groups else "true class", loc="upper left")
+    put_legend(first, theme, title=None if "wrong" in histogram.groups else "true class", loc="upper left")
     return figure
 
 
@@ -145,7 +126,7 @@ def plot_confusion(confusion: Confusion, theme: Theme = LIGHT) -> Figure:
     c = len(confusion.class_names)
     annotated = c <= MAX_ANNOTATED_CLASSES
     side = min(2.3 + 0.75 * c, 6.2)
-    figure, ax = _figure(1, 1, theme, height=side - 0.4, width=min(side + 1.6, WIDTH))
+    figure, ax = new_figure(1, 1, theme, height=side - 0.4, width=min(side + 1.6, WIDTH))
     shades = LinearSegmentedColormap.from_list("shade", [theme.background, theme.palette[0]])
     text = [
         [f"{100 * share:.1f} %\n{count}" for share, count in zip(*row, strict=True)]
@@ -165,7 +146,7 @@ def plot_confusion(confusion: Confusion, theme: Theme = LIGHT) -> Figure:
 
 def plot_accuracy_against_forwards(curve: AccuracyAgainstForwards, theme: Theme = LIGHT) -> Figure:
     """Accuracy, and agreement with the decision of all draws, against the number of forwards."""
-    figure, (left, right) = _figure(1, 2, theme, height=2.9)
+    figure, (left, right) = new_figure(1, 2, theme, height=2.9)
     colour, other = theme.palette[:2]
     half = 1.96 * curve.standard_error
     left.fill_between(
@@ -175,7 +156,7 @@ def plot_accuracy_against_forwards(curve: AccuracyAgainstForwards, theme: Theme 
     left.vlines(curve.forwards, curve.low, curve.high, color=colour, lw=2.5, alpha=0.7, label="range over draws")
     left.plot(curve.forwards, curve.accuracy, "o-", color=colour, label="mean over draws")
     left.set(xlabel="forwards per text and class", ylabel="accuracy")
-    _legend(left, theme, loc="lower right")
+    put_legend(left, theme, loc="lower right")
     right.plot(curve.forwards, curve.agreement, "s-", color=other)
     right.set(xlabel="forwards per text and class", ylabel="agreement with all draws")
     low, high = (curve.accuracy - half).min(), (curve.accuracy + half).max()
@@ -183,14 +164,14 @@ def plot_accuracy_against_forwards(curve: AccuracyAgainstForwards, theme: Theme 
     left.set_ylim(low - 0.55 * reach, high + 0.1 * reach)
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _percent(ax.yaxis)
+        in_percent(ax.yaxis)
     return figure
 
 
 def plot_risk_coverage(curves: Mapping[str, RiskCoverage], theme: Theme = LIGHT) -> Figure:
     """Error rate among the answered texts against the share answered, one line for each model."""
-    figure, ax = _figure(1, 1, theme, height=3.4)
-    styles = zip(curves.items(), _colours(theme, len(curves)), _cycle(LINES, len(curves)), strict=True)
+    figure, ax = new_figure(1, 1, theme, height=3.4)
+    styles = zip(curves.items(), theme_colours(theme, len(curves)), cycle(LINES, len(curves)), strict=True)
     for (name, curve), colour, line in styles:
         # The first percent rests on a handful of texts and would set the scale of the whole figure.
         shown = curve.coverage >= min(0.01, curve.coverage[-1])
@@ -198,8 +179,8 @@ def plot_risk_coverage(curves: Mapping[str, RiskCoverage], theme: Theme = LIGHT)
         ax.plot(curve.coverage[shown], curve.risk[shown], color=colour, ls=line, lw=1.8, label=label)
     ax.set(xlabel="coverage: share of texts answered, most confident first", ylabel="error rate among them")
     ax.set(xlim=(0, 1), ylim=(0, None))
-    _percent(ax.xaxis, ax.yaxis)
-    _legend(ax, theme, loc="upper left")
+    in_percent(ax.xaxis, ax.yaxis)
+    put_legend(ax, theme, loc="upper left")
     return figure
 
 
@@ -212,60 +193,3 @@ def _reliability_panel(ax: Axes, curve: Reliability, floor: float, theme: Theme,
         marker=MARKERS[index], ms=5,
     )  # fmt: skip
     ax.set(xlim=(floor, 1.015), ylim=(floor, 1.015))
-
-
-def _figure(
-    n_rows: int, n_columns: int, theme: Theme, *, height: float, width: float = WIDTH, **options: Any
-) -> tuple[Figure, Any]:
-    with mpl.rc_context(_style(theme)):
-        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-        ratios = {"height_ratios": options.pop("height_ratios")} if "height_ratios" in options else None
-        axes = figure.subplots(n_rows, n_columns, gridspec_kw=ratios, **options)
-    for ax in np.ravel(axes):
-        sns.despine(ax=ax)
-        ax.set_axisbelow(True)
-    return figure, axes
-
-
-def _style(theme: Theme) -> Any:
-    """seaborn's white grid in the theme's colours."""
-    parts = {
-        "figure.facecolor": theme.background,
-        "axes.facecolor": theme.background,
-        "axes.edgecolor": theme.muted,
-        "axes.labelcolor": theme.ink,
-        "axes.titlecolor": theme.ink,
-        "font.family": ["DejaVu Sans", *(name for name in CJK_FONTS if name in get_font_names())],
-        "axes.labelsize": 10,
-        "grid.color": theme.grid,
-        "text.color": theme.ink,
-        "xtick.color": theme.muted,
-        "ytick.color": theme.muted,
-        "xtick.labelcolor": theme.ink,
-        "ytick.labelcolor": theme.ink,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
-    }
-    return {**mpl.rcParams, **sns.axes_style("whitegrid"), **parts}
-
-
-def _title(ax: Axes, title: str, theme: Theme) -> None:
-    ax.set_title(title, fontsize=11, fontweight="bold", color=theme.ink)
-
-
-def _legend(ax: Axes, theme: Theme, **options: Any) -> None:
-    legend = ax.legend(frameon=False, fontsize=9, labelcolor=theme.ink, title_fontsize=9, **options)
-    legend.get_title().set_color(theme.ink)
-
-
-def _colours(theme: Theme, n: int) -> list[str]:
-    return _cycle(theme.palette, n)
-
-
-def _cycle(values: Sequence[Any], n: int) -> list[Any]:
-    return [values[i % len(values)] for i in range(n)]
-
-
-def _percent(*axes: Any) -> None:
-    for axis in axes:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
