@@ -29,7 +29,7 @@ from gencls.evaluation.rival_fits import (
 logger = logging.getLogger("gencls.evaluation")
 #: What a report has unless others are asked for.
 BASELINES = ("naive_bayes", "naive_bayes_pairs", "tfidf_logistic_regression", "encoder")
-_COUNTS: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalData]], Fitted]] = {
+_COUNTS_AND_LINEAR: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalData]], Fitted]] = {
     "naive_bayes": fit_token_naive_bayes,
     "naive_bayes_pairs": fit_pair_tables,
     "naive_bayes_words": partial(fit_word_naive_bayes, 1),
@@ -44,7 +44,7 @@ _CAUSAL = {
     "causal_zero_shot": fit_causal_zero_shot,
 }
 _PRETRAINED_CAUSAL = ("causal_per_class", "causal_zero_shot")
-ALL_BASELINES = (*_COUNTS, "encoder", *_CAUSAL)
+ALL_BASELINES = (*_COUNTS_AND_LINEAR, "encoder", *_CAUSAL)
 
 
 def check_baselines(names: Sequence[str], causal: CausalOptions = CausalOptions()) -> None:  # noqa: B008  (frozen)
@@ -119,4 +119,8 @@ def _fitted(
 ) -> Fitted:
     if name in _CAUSAL:
         return _CAUSAL[name](classifier, data, causal, progress=progress)
-    return fit_encoder(classifier, data, progress=progress) if name == "encoder" else _COUNTS[name](classifier, data)
+    return (
+        fit_encoder(classifier, data, progress=progress)
+        if name == "encoder"
+        else _COUNTS_AND_LINEAR[name](classifier, data)
+    )
