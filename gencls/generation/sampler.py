@@ -197,7 +197,15 @@ class _Bans:
                 logits[at[:, None], torch.from_numpy(ids).to(logits.device)[None]] = -torch.inf
         for number, (row, place) in enumerate(zip(rows.tolist(), places.tolist(), strict=True)):
             if place in self.texts[row].refused:
-                logits[number, self.texts[row].refused[place]] = -torch.inf
+                _take_away(logits[number], self.texts[row].refused[place])
+
+
+def _take_away(logits: Tensor, token_ids: list[int]) -> None:
+    """Set some logits (V,) to minus infinity, unless nothing would be left to choose."""
+    before = logits[token_ids]
+    logits[token_ids] = -torch.inf
+    if bool(torch.isneginf(logits.max())):
+        logits[token_ids] = before
 
 
 def _chosen(

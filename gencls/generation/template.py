@@ -48,7 +48,8 @@ class Template:
             own = token_ids[start : start + length]
             text = vocabulary.join(text, part if isinstance(part, str) else vocabulary.text_of(own))
             start += length
-        return text
+        # tokens that hold spaces may begin a text with one, which the caller did not give
+        return text if isinstance(self.parts[0], str) else text.lstrip(" ")
 
 
 def template_of(parts: Sequence[str | int], vocabulary: Vocabulary, mask_id: int) -> Template:

@@ -133,3 +133,36 @@ def test_words_of_whole_tokens_need_no_joins():
     assert not words.continues.any()
     assert words.can_be_continued.all()
     assert words.reads[words.tokenizer.convert_tokens_to_ids("a")] == " a"
+
+
+BYTES = ["\u0120the", "\u0120cat", "s", ".", "\u0120was", "The"]
+
+
+@pytest.fixture(scope="module")
+def byte_words():
+    """A byte-level vocabulary, as RoBERTa's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    inner = Tokenizer(models.BPE({token: index for index, token in enumerate([*special, *BYTES])}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    names = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    options = {f"{name}_token": token for name, token in names.items()}
+    return vocabulary_of(PreTrainedTokenizerFast(tokenizer_object=inner, **options), 12)
+
+
+def test_byte_level_tokens_hold_their_spaces(byte_words):
+    ids = {token: index + 5 for index, token in enumerate(BYTES)}
+    assert byte_words.writes_spaces
+    assert [byte_words.reads[ids[token]] for token in BYTES] == [" the", " cat", "s", ".", " was", "The"]
+    assert byte_words.banned_ids.tolist() == [0, 1, 2, 3, 4, 11]
+    assert byte_words.join("A cat", byte_words.text_of(np.array([ids["\u0120was"], ids["."]]))) == "A cat was."
+    given = np.array([True, False])
+    rules, visible = Rules(byte_words), np.array([True, True])
+    for token, is_allowed in (("s", False), ("\u0120was", True), (".", True)):
+        row = np.array([ids["\u0120cat"], ids[token]])
+        assert rules.allow(row, visible, given, 1) == is_allowed, "a given word does not go on"
+        assert rules.allow(row, visible, ~visible, 1), "one that was written does"
+    first = np.array([ids["The"], ids["s"]])
+    assert rules.allow(first, visible, ~visible, 0), "a text may begin without a space"

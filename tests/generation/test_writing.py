@@ -104,6 +104,15 @@ def test_no_token_twice(model):
         assert len(set(ruled)) == 20
 
 
+def test_rules_that_cannot_be_kept_give_way_and_no_special_token_comes_out(model):
+    """More tokens than the vocabulary has, each once: at the end every token has been refused."""
+    usable = [index for index in range(model.denoiser.vocab_size) if index > 6]
+    config = replace(FLOAT32, length=62, n_steps=8, no_repeat_ngram=1, forbid=tuple("abcdefghijklmnopqrstuvwxyz"))
+    one = generate(model, config)[0]
+    assert set(one.token_ids.tolist()) <= set(usable)
+    assert len(set(one.token_ids.tolist())) < 62
+
+
 def test_a_regular_expression_is_tried_for_and_reported(model):
     plain = generate(model, FLOAT32, n_samples=6)
     letter = next(c for c in "abcdefghijklmnopqrstuvwxyz" if sum(c in one.text for one in plain) in (1, 2, 3))
