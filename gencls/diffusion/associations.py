@@ -53,30 +53,46 @@ def associations(pairs: PairCounts, counts: FloatArray, unigram: FloatArray, smo
     return np.asarray(np.log1p(counts / (smoothing * expected)))
 
 
-def set_associations(
-    denoiser: Denoiser, token_ids: Sequence[IntArray], folds: IntArray, smoothing: float, *, min_count: int = 1
-) -> None:
-    """Give a class-free denoiser the associations of its training texts, cross-fitted while it trains.
+def association_table(
+    token_ids: Sequence[IntArray], folds: IntArray, vocab_size: int, smoothing: float, *, min_count: int = 1
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Count the neighbours of training texts.
 
     Parameters
     ----------
-    denoiser : Denoiser
-        Without classes.
     token_ids : sequence of N ndarray of shape (L,), int64
     folds : ndarray of shape (N,), int64
-        In training, a text's pairs come from the other folds: its own would give it away.
+    vocab_size : int
+        V.
     smoothing : float
         Kappa.
     min_count : int
         Pairs seen less often are left out.
+
+    Returns
+    -------
+    keys : ndarray of shape (P,), int64
+        ``left * V + right``, ascending.
+    values : ndarray of shape (P,), nats
+        Associations in all texts.
+    training_values : ndarray of shape (F, P), nats
+        Associations in the texts outside each fold.
     """
-    n_folds, size = int(folds.max()) + 1, denoiser.vocab_size
-    pairs = count_pairs(token_ids, np.zeros_like(folds), folds, 1, size, min_count=min_count)
-    counts, unigram = pairs.counts[:, 0], class_counts(token_ids, folds, n_folds, size)
-    full = associations(pairs, counts.sum(axis=0), unigram.sum(axis=0), smoothing)
+    pairs = count_pairs(token_ids, np.zeros_like(folds), folds, 1, vocab_size, min_count=min_count)
+    counts, unigram = pairs.counts[:, 0], class_counts(token_ids, folds, int(folds.max()) + 1, vocab_size)
+    values = associations(pairs, counts.sum(axis=0), unigram.sum(axis=0), smoothing)
     others = associations(pairs, counts.sum(axis=0) - counts, unigram.sum(axis=0) - unigram, smoothing)
-    keys = torch.from_numpy(pairs.keys).to(denoiser.bias.device)
-    denoiser.pairs.set_table(keys, torch.from_numpy(full[None]))
-    denoiser.use_training_tables(
-        torch.zeros(n_folds, 0, size), torch.from_numpy(others[:, None]).float().to(denoiser.bias.device)
-    )
+    return pairs.keys, values, others
+
+
+def set_associations(denoiser: Denoiser, token_ids: Sequence[IntArray], folds: IntArray, smoothing: float) -> None:
+    """Give a class-free denoiser the associations of its training texts, cross-fitted while it trains.
+
+    In training, a text's pairs come from the other folds: its own would give it away. Parameters are those of
+    `association_table`.
+    """
+    keys, values, others = association_table(token_ids, folds, denoiser.vocab_size, smoothing)
+    device, n_folds = denoiser.bias.device, len(others)
+    denoiser.pairs.set_table(torch.from_numpy(keys).to(device), torch.from_numpy(values[None]))
+    nothing = torch.zeros(n_folds, 0, denoiser.vocab_size)
+    denoiser.use_training_tables(nothing, torch.from_numpy(others[:, None]).float().to(device))

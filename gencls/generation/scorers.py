@@ -81,10 +81,12 @@ class DenoiserScorer:
         self._tiles = denoiser.projection.detach().to(self._dtype).split(TILE)
 
     @torch.no_grad()
-    def logits(self, token_ids: IntArray, asked: BoolArray, class_ids: Sequence[int]) -> Iterator[Tensor]:
-        """See `Scorer.logits`."""
-        as_they_are = np.zeros(token_ids.shape, dtype=bool)  # the mask token is written in the rows already
-        batch = frame_rows(list(token_ids), list(as_they_are), list(asked), self.denoiser.frame).to(self.device)
+    def logits(
+        self, token_ids: Sequence[IntArray], asked: Sequence[BoolArray], class_ids: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """See `Scorer.logits`; the texts may also be of different lengths."""
+        as_they_are = [np.zeros(len(row), dtype=bool) for row in token_ids]  # the mask token is in the rows already
+        batch = frame_rows(list(token_ids), as_they_are, list(asked), self.denoiser.frame).to(self.device)
         positions = self.denoiser.encode(batch, class_ids, self._dtype)
         self.n_forwards += len(positions.hidden)
         for start in range(0, len(positions), CHUNK):

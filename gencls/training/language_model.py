@@ -72,6 +72,7 @@ def train_language_model(
     config: TrainConfig,
     folder: Path,
     *,
+    folds: IntArray | None = None,
     device: torch.device | None = None,
     time_budget: float | None = None,
     progress: bool = False,
@@ -88,6 +89,8 @@ def train_language_model(
         Its `adapt_steps` and the options beside it; nothing of the classes is used.
     folder : Path
         Checkpoints, log and plan are written there.
+    folds : ndarray of shape (N,), int64, optional
+        Fold of each text in the counts of neighbours, where windows of one text must share one; drawn if not given.
     device : torch.device, optional
     time_budget : float, optional
         Minutes; fewer steps are planned if the configured ones do not fit.
@@ -105,7 +108,7 @@ def train_language_model(
         If no text has a token, a text does not fit in a row, or the folder holds another training.
     """
     start = time.monotonic()
-    texts = _training_texts(token_ids, config)
+    texts = _training_texts(token_ids, config, folds)
     front = _front(texts.token_ids)
     identity = training_identity(TrainingTexts(front, texts.labels[: len(front)], texts.folds, 0), (), config)
     old_plan = kept_plan(folder, identity)
@@ -138,7 +141,7 @@ def train_language_model(
     return LanguageModel(denoiser, backbone, record=record)
 
 
-def _training_texts(token_ids: Sequence[IntArray], config: TrainConfig) -> TrainingTexts:
+def _training_texts(token_ids: Sequence[IntArray], config: TrainConfig, folds: IntArray | None) -> TrainingTexts:
     """The texts with tokens, of no class; in folds where their neighbours are counted."""
     kept = token_ids if isinstance(token_ids, StreamedTexts) else [ids for ids in token_ids if len(ids)]
     if not len(kept):
@@ -149,7 +152,11 @@ def _training_texts(token_ids: Sequence[IntArray], config: TrainConfig) -> Train
     if isinstance(kept, StreamedTexts):
         todo = "Read them into memory, or leave neighbour_smoothing out."
         raise ValueError(three_parts("texts in memory, whose neighbours can be counted", "a stream", todo))
-    folds = assign_folds(kept, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    if folds is None:
+        folds = assign_folds(kept, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    elif len(folds) != len(kept):
+        got = f"{len(folds)} folds for {len(kept)} texts with tokens"
+        raise ValueError(three_parts("a fold for each text with tokens", got, "Leave empty texts out."))
     return TrainingTexts(kept, nothing, folds, 0)
 
 
