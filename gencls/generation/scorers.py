@@ -82,7 +82,10 @@ class DenoiserScorer:
 
     @torch.no_grad()
     def logits(
-        self, token_ids: Sequence[IntArray], asked: Sequence[BoolArray], class_ids: Sequence[int]
+        self,
+        token_ids: IntArray | Sequence[IntArray],
+        asked: BoolArray | Sequence[BoolArray],
+        class_ids: Sequence[int],
     ) -> Iterator[Tensor]:
         """See `Scorer.logits`; the texts may also be of different lengths."""
         as_they_are = [np.zeros(len(row), dtype=bool) for row in token_ids]  # the mask token is in the rows already
