@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.accuracy_calibration import write_held_out_scores
 from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect
@@ -54,6 +55,7 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
         progress=progress,
         command=command,
     )
+    write_held_out_scores(folder, output, progress=progress)
     write_json(
         output / DONE,
         {"data": chosen.data, "variant": chosen.variant, "seed": chosen.config.seed, "max_texts": max_texts},

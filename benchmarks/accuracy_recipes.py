@@ -75,7 +75,7 @@ _CPU = {
     "chinese_reviews": {**_SENTENCES, "adapt_steps": 150, "class_steps": 150},
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
-_HYBRID = {"hybrid_weight": 0.1, "class_dropout": 0.0}
+_HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 
 
 def task(data: str, variant: str, *, size: str = "cpu", seed: int = 0) -> Task:

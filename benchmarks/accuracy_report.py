@@ -68,6 +68,11 @@ calibrated model of the same confidences would land ("null").
 
 ![ECE beside its null](calibration.png)
 
+Other ways to calibrate the generative and the hybrid scores, fitted on the same calibration texts; ECE also from the
+shortest to the longest quarter of the test texts:
+
+{methods}
+
 Accuracy and mean confidence from the shortest to the longest quarter of the texts, generative variant:
 
 {lengths}
@@ -149,6 +154,10 @@ def page(
         calibration=table(
             ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)
         ),
+        methods=table(
+            ["data", "variant", "method", "NLL", "Brier", "ECE", "null", "smooth ECE", "ECE by quarter"],
+            (_method(row, one) for row in evaluations for one in row["calibration"]),
+        ),
         lengths=table(
             ["data", "shortest", "", "", "longest"],
             ([_name(row), *map(_quarter, row["lengths"])] for row in generative),
@@ -227,6 +236,12 @@ def _calibration(row: Row) -> list[str]:
     before = percent((row.get("uncalibrated") or {}).get("ece"))
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
     return [_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
+
+
+def _method(evaluation: Row, row: Row) -> list[str]:
+    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
+    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}", percent(row["ece"]), null, percent(row["smece"])]
+    return [_name(evaluation), evaluation["variant"], row["method"], *scores, " ".join(map(percent, row["quarters"]))]
 
 
 def _quarter(row: Row) -> str:

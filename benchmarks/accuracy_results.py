@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from gencls.data.storage import read_json
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
@@ -44,7 +45,13 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
         "models": models,
         "correct": _correct(scores),
         "lengths": length_quartiles(scores),
+        "calibration": _calibration(folder, scores),
     }
+
+
+def _calibration(folder: Path, scores: Mapping[str, Any]) -> list[Row]:
+    path = folder / HELD_OUT
+    return calibration_rows(read_held_out_scores(path), scores) if path.exists() else []
 
 
 def _model(row: Mapping[str, Any], seconds: float | None) -> Row:

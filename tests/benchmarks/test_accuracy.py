@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import DONE, run_task, summarise
+from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS, target_rows
 from benchmarks.accuracy_results import compared, difference, length_quartiles
+from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
 
 RIVALS = ("naive_bayes", "naive_bayes_pairs")
@@ -137,3 +139,36 @@ def test_unknown_names_are_refused(wrong):
 
 def test_conclusions_are_written_beside_the_benchmark():
     assert CONCLUSIONS.parent.name == "benchmarks"
+
+
+def test_ways_to_calibrate_replay_from_the_kept_scores(runs, report):
+    for variant in ("generative", "hybrid"):
+        evaluation = runs / f"toy-{variant}-0" / "evaluation"
+        held = read_held_out_scores(evaluation / HELD_OUT)
+        assert held["evidence"].shape == (len(held["y"]), 2)
+        rows = {row["method"]: row for row in calibration_rows(held, load_scores(evaluation / "scores.npz"))}
+        assert list(rows) == ["none", "temperature", "temperature by length", "isotonic"]
+        own = read(evaluation, "metrics.json")["diffusion"]
+        assert rows["temperature by length"]["nll"] == pytest.approx(own["nll"], rel=1e-6)
+        assert rows["none"]["nll"] == pytest.approx(own["uncalibrated"]["nll"], rel=1e-9)
+        assert all(len(row["quarters"]) == 4 for row in rows.values())
+    assert "temperature by length" in (report / "README.md").read_text(encoding="utf-8")
+
+
+def test_calibration_helps_where_the_scores_are_too_sure():
+    """Scores of a calibrated model, times eight; the longer a text, the more."""
+    generator = np.random.default_rng(0)
+
+    def make(n):
+        odds, lengths = generator.normal(0, 2, size=n), generator.integers(10, 200, size=n)
+        y = (generator.random(n) < 1 / (1 + np.exp(-odds))).astype(int)
+        evidence = np.stack([np.zeros(n), odds * 0.08 * lengths], axis=1)
+        return {"evidence": evidence, "y": y, "n_tokens": lengths}
+
+    held, test = make(4000), make(4000)
+    test = {**test, "evidence": test["evidence"][..., None], "log_prior": np.log([0.5, 0.5])}
+    rows = {row["method"]: row for row in calibration_rows(held, test)}
+    assert rows["none"]["ece"] > 0.1
+    assert rows["temperature by length"]["ece"] < rows["temperature by length"]["ece_null_high"] * 1.5
+    assert rows["temperature by length"]["nll"] < rows["temperature"]["nll"] < rows["none"]["nll"]
+    assert rows["isotonic"]["nll"] < rows["none"]["nll"]

@@ -1,0 +1,102 @@
+"""Ways to calibrate, side by side: fitted on the calibration split's scores, judged on the test split's.
+
+The scores of the calibration texts are kept beside those of the test texts, so that everything here replays without a
+network.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencls.classifier.bayes import log_posterior, mean_over_draws
+from gencls.classifier.calibration import fit_temperature
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.isotonic import fit_isotonic
+from gencls.data.storage import write_atomic
+from gencls.evaluation.runs import load_run_data, names_of
+from gencls.likelihood.store import ScoreStore
+from gencls.reporting.metrics import classification_metrics
+
+FloatArray = NDArray[np.float64]
+Scores = Mapping[str, Any]
+Row = dict[str, Any]
+#: Scores of the calibration texts in an evaluation folder.
+HELD_OUT = "calibration.npz"
+QUARTERS = 4
+
+
+def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) -> Path:
+    """Score the calibration texts of a run as its test texts were scored, and keep the arrays; returns their path."""
+    path = folder / HELD_OUT
+    if path.exists():
+        return path
+    classifier = DiffusionClassifier.load(run).set_params(progress=progress)
+    _, dataset, splits = load_run_data(run)
+    held = splits["calibration"]
+    scores = classifier.score_ids(classifier.scoring_ids(held.texts), store=ScoreStore(run / "scores"))
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        evidence=mean_over_draws(classifier.evidence_of(scores)),
+        y=classifier.encode_labels(names_of(dataset, held)),
+        n_tokens=scores.n_tokens,
+    )
+    return write_atomic(path, buffer.getvalue())
+
+
+def read_held_out_scores(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `write_held_out_scores` wrote."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _uncalibrated(evidence: FloatArray, lengths: FloatArray, log_prior: FloatArray) -> FloatArray:
+    return log_posterior(evidence, log_prior)
+
+
+def fitted(held: Scores, log_prior: FloatArray) -> dict[str, Callable[..., FloatArray]]:
+    """Return each way to calibrate, fitted: evidence (N, C), lengths (N,), log prior (C,) to log-probabilities."""
+    arrays = held["evidence"], held["y"], held["n_tokens"], log_prior
+    return {
+        "none": _uncalibrated,
+        "temperature": fit_temperature(*arrays, length_aware=False).log_proba,
+        "temperature by length": fit_temperature(*arrays).log_proba,
+        "isotonic": fit_isotonic(*arrays).log_proba,
+    }
+
+
+def calibration_rows(held: Scores, test: Scores, *, seed: int = 0) -> list[Row]:
+    """Judge each way to calibrate on the test texts.
+
+    Parameters
+    ----------
+    held : mapping
+        ``evidence`` (N, C) nats, ``y`` and ``n_tokens`` (N,) of the calibration texts.
+    test : mapping
+        As in `scores.npz`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of dict
+        ``method``, the metrics of `classification_metrics`, and ``quarters``: ECE from the shortest to the longest
+        quarter of the texts.
+    """
+    evidence = mean_over_draws(test["evidence"] if "evidence" in test else test["samples"])
+    log_prior, y, lengths = test["log_prior"], test["y"], test["n_tokens"]
+    metrics = partial(classification_metrics, generator=np.random.default_rng(seed))
+    quarters = np.array_split(np.argsort(lengths, kind="stable"), QUARTERS)
+    rows = []
+    for method, calibrate in fitted(held, log_prior).items():
+        log_proba = calibrate(evidence, lengths, log_prior)
+        parts = [metrics(log_proba[part], y[part])["ece"] for part in quarters]
+        rows.append({"method": method, **metrics(log_proba, y), "quarters": parts})
+    return rows
