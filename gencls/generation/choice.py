@@ -24,9 +24,9 @@ class Choice:
     Attributes
     ----------
     token_ids : Tensor of shape (n,), int64
-    probability : Tensor of shape (n,), float64
+    probability : Tensor of shape (n,), float
         Of the chosen token under the model, before temperature and truncation.
-    sureness : Tensor of shape (n,), float64
+    sureness : Tensor of shape (n,), float
         What the order goes by: higher is surer.
     """
 
@@ -53,7 +53,7 @@ def choose(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> Choice
     largest, greedy = logits.max(dim=1)
     log_z = (logits - largest[:, None]).exp_().sum(dim=1).log() + largest
     token_ids = greedy if config.temperature == 0 else draw(logits / config.temperature, uniforms, config)
-    probability = (logits.gather(1, token_ids[:, None])[:, 0] - log_z).exp().double()
+    probability = (logits.gather(1, token_ids[:, None])[:, 0] - log_z).exp()
     return Choice(token_ids, probability, _sureness(logits, log_z, probability, config.order))
 
 
@@ -71,16 +71,22 @@ def draw_from(logits: Tensor, uniforms: Tensor) -> Tensor:
     largest, greedy = logits.max(dim=1)
     weights = (logits - largest[:, None]).exp_()
     blocks = functional.pad(weights, (0, n_blocks * BLOCK - logits.shape[1])).view(len(logits), n_blocks, BLOCK)
-    cumulative = blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+    wide = widest(logits.device)
+    cumulative = blocks.sum(dim=2, dtype=wide).cumsum(dim=1)
     wanted = (uniforms.to(cumulative) * cumulative[:, -1])[:, None]
     block = torch.searchsorted(cumulative, wanted, right=True).clamp_max_(n_blocks - 1)
     before = functional.pad(cumulative, (1, 0)).gather(1, block)
-    inner = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].double().cumsum(dim=1)
+    inner = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].to(wide).cumsum(dim=1)
     place = torch.searchsorted(inner, wanted - before, right=True).clamp_max_(BLOCK - 1)
     chosen = (block * BLOCK + place)[:, 0].clamp_max_(logits.shape[1] - 1)
     # rounding at the end of a block may point behind its last token with a chance
     has_chance = weights.gather(1, chosen[:, None])[:, 0] > 0
     return torch.where(has_chance, chosen, greedy)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the type of cumulative sums: Apple's MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def truncated(logits: Tensor, top_k: int | None, top_p: float | None) -> tuple[Tensor, Tensor]:
@@ -143,9 +149,9 @@ def penalise(logits: Tensor, seen: Sequence[Tensor], penalty: float) -> None:
 
 def _sureness(logits: Tensor, log_z: Tensor, probability: Tensor, order: str) -> Tensor:
     if order == "margin":
-        first, second = (logits.topk(2, dim=1).values - log_z[:, None]).exp().double().unbind(dim=1)
+        first, second = (logits.topk(2, dim=1).values - log_z[:, None]).exp().unbind(dim=1)
         return first - second
     if order == "entropy":
         log_probs = logits - log_z[:, None]
-        return torch.special.entr(log_probs.exp()).sum(dim=1).double().neg()
+        return torch.special.entr(log_probs.exp()).sum(dim=1).neg()
     return probability

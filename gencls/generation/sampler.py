@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gencls.generation.choice import choose, penalise
+from gencls.generation.choice import choose, penalise, widest
 from gencls.generation.config import GenerationConfig
 from gencls.generation.growth import GrowingText, Start
 from gencls.generation.orders import asked_places, remasked_places, reveal_order
@@ -145,7 +145,8 @@ class _Batch:
             logits = guided(raw, config.guidance)
             part = slice(start, start + len(logits))
             self._limit(logits, rows[part], places[part], bans, config)
-            uniforms = torch.from_numpy(self.uniforms[rows[part], places[part]]).to(logits.device)
+            uniforms = torch.from_numpy(self.uniforms[rows[part], places[part]])
+            uniforms = uniforms.to(widest(logits.device)).to(logits.device)
             chosen.append(_chosen(logits, uniforms, forced[rows[part], places[part]], config))
             start = part.stop
         return self._scattered(rows, places, [np.concatenate(values) for values in zip(*chosen, strict=True)])
@@ -213,13 +214,13 @@ def _chosen(
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Choose tokens, forced ones where there are any: ids, probabilities and sureness, each (n,)."""
     choice = choose(logits, uniforms, config)
-    token_ids, probability = choice.token_ids.cpu().numpy(), choice.probability.cpu().numpy()
+    token_ids, probability = choice.token_ids.cpu().numpy(), choice.probability.cpu().double().numpy()
     at = np.flatnonzero(forced >= 0)
     if len(at):
         wanted = torch.from_numpy(forced[at]).to(logits.device)
         token_ids[at] = forced[at]
-        probability[at] = logits[at].softmax(dim=1).gather(1, wanted[:, None])[:, 0].double().cpu().numpy()
-    return token_ids, probability, choice.sureness.cpu().numpy()
+        probability[at] = logits[at].softmax(dim=1).gather(1, wanted[:, None])[:, 0].cpu().numpy()
+    return token_ids, probability, choice.sureness.cpu().double().numpy()
 
 
 def _draw_remasked(text: GrowingText, config: GenerationConfig) -> BoolArray:
