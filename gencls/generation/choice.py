@@ -51,8 +51,15 @@ def choose(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> Choice
     Choice
     """
     largest, greedy = logits.max(dim=1)
-    log_z = (logits - largest[:, None]).exp_().sum(dim=1).log() + largest
-    token_ids = greedy if config.temperature == 0 else draw(logits / config.temperature, uniforms, config)
+    weights = (logits - largest[:, None]).exp_()
+    sums = _block_sums(weights)
+    log_z = sums.sum(dim=1).log() + largest
+    if config.temperature == 0:
+        token_ids = greedy
+    elif config.temperature == 1 and config.top_k is None and config.top_p is None:
+        token_ids = _inverted(weights, sums, greedy, uniforms)  # nothing is computed twice: the arrays are large
+    else:
+        token_ids = draw(logits / config.temperature, uniforms, config)
     probability = (logits.gather(1, token_ids[:, None])[:, 0] - log_z).exp()
     return Choice(token_ids, probability, _sureness(logits, log_z, probability, config.order))
 
@@ -67,18 +74,29 @@ def draw(logits: Tensor, uniforms: Tensor, config: GenerationConfig) -> Tensor:
 
 def draw_from(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Return where the cumulative probability first exceeds a uniform number, shape (n,), int64."""
-    n_blocks = -(-logits.shape[1] // BLOCK)
     largest, greedy = logits.max(dim=1)
     weights = (logits - largest[:, None]).exp_()
-    blocks = functional.pad(weights, (0, n_blocks * BLOCK - logits.shape[1])).view(len(logits), n_blocks, BLOCK)
-    wide = widest(logits.device)
-    cumulative = blocks.sum(dim=2, dtype=wide).cumsum(dim=1)
+    return _inverted(weights, _block_sums(weights), greedy, uniforms)
+
+
+def _block_sums(weights: Tensor) -> Tensor:
+    """Sum weights (n, V) by blocks of tokens, the last one shorter or empty."""
+    n_whole = weights.shape[1] // BLOCK
+    whole = weights[:, : n_whole * BLOCK].unflatten(1, (n_whole, BLOCK)).sum(dim=2)
+    return torch.cat([whole, weights[:, n_whole * BLOCK :].sum(dim=1, keepdim=True)], dim=1)
+
+
+def _inverted(weights: Tensor, sums: Tensor, greedy: Tensor, uniforms: Tensor) -> Tensor:
+    """Find the token at which the cumulative weight exceeds a share: first its block, then its place in it."""
+    wide, vocab_size = widest(weights.device), weights.shape[1]
+    cumulative = sums.to(wide).cumsum(dim=1)
     wanted = (uniforms.to(cumulative) * cumulative[:, -1])[:, None]
-    block = torch.searchsorted(cumulative, wanted, right=True).clamp_max_(n_blocks - 1)
+    block = torch.searchsorted(cumulative, wanted, right=True).clamp_max_(sums.shape[1] - 1)
     before = functional.pad(cumulative, (1, 0)).gather(1, block)
-    inner = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].to(wide).cumsum(dim=1)
-    place = torch.searchsorted(inner, wanted - before, right=True).clamp_max_(BLOCK - 1)
-    chosen = (block * BLOCK + place)[:, 0].clamp_max_(logits.shape[1] - 1)
+    places = block * BLOCK + torch.arange(BLOCK, device=weights.device)
+    inside = weights.gather(1, places.clamp_max(vocab_size - 1)).to(wide).masked_fill_(places >= vocab_size, 0.0)
+    place = torch.searchsorted(inside.cumsum(dim=1), wanted - before, right=True).clamp_max_(BLOCK - 1)
+    chosen = places.gather(1, place)[:, 0].clamp_max_(vocab_size - 1)
     # rounding at the end of a block may point behind its last token with a chance
     has_chance = weights.gather(1, chosen[:, None])[:, 0] > 0
     return torch.where(has_chance, chosen, greedy)
