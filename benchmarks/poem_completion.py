@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.poem_groups import by_group, by_steps
 from benchmarks.poem_leakage import leakage_curve
 from benchmarks.poem_masks import LINES_SHARE, STRUCTURES
 from benchmarks.poem_material import Material, load_material
@@ -28,7 +29,7 @@ from benchmarks.poem_report import write_poem_report
 from benchmarks.poem_results import accuracy_row, margin_row, poem_weights, strongest
 from benchmarks.poem_study import Answers, Task, Ways, causal_ways, diffusion_ways, floor_ways, middle_ways
 from gencls.data.errors import three_parts
-from gencls.data.storage import read_json, write_json
+from gencls.data.storage import plain, read_json, write_json
 from gencls.reporting.records import run_record
 
 logger = logging.getLogger("gencls.benchmarks")
@@ -194,6 +195,8 @@ def measure(study: Study) -> dict[str, Any]:
     base = list(study.config.sizes)[-1]
     result["structures"] = {kind: _structure(study, base, kind, result, floors) for kind in STRUCTURES}
     result["nats"] = {f"{level:g}": _nats(study, base, level) for level in study.config.ratios}
+    result["groups"] = by_group(study, base, result["sizes"][base])
+    result["steps"] = by_steps(study, base)
     return result
 
 
@@ -282,8 +285,6 @@ def _as_dict(config: PoemConfig) -> dict[str, Any]:
 
 def _check_run(run: Path, config: PoemConfig, material: Material) -> None:
     """Refuse a folder with the models of other poems or options: they would be taken for these."""
-    from gencls.data.storage import plain
-
     identity = plain({"config": _as_dict(config), "fingerprint": material.facts["fingerprint"]})
     path = run / "benchmark.json"
     if path.exists() and read_json(path)["identity"] != identity:

@@ -20,6 +20,8 @@ VERBS = {
     "generate": "gencls.cli.generate",
     "compare": "gencls.cli.compare",
     "show": "gencls.cli.show",
+    "complete": "gencls.cli.complete",
+    "benchmark": "gencls.cli.benchmark",
 }
 
 THE_WAY = """\
