@@ -47,6 +47,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
     "hybrid_weight": tuple({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
     "adaptation": ({"adapt_steps": 0}, {"adapt_steps": 1200}),
+    "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
