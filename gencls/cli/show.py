@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 SUMMARY = "look inside: masking, schedules, layers, levels"
 DEFAULT_TEXT = "I expected little, and it was one of the best films that I have seen this year."
-SCHEDULES = ("linear", "cosine", "exponential")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,15 +91,17 @@ def _masking(args: argparse.Namespace) -> None:
 
 
 def _schedules(args: argparse.Namespace) -> None:
+    from typing import get_args
+
     from gencls.data.errors import three_parts
-    from gencls.diffusion.schedule import hidden_after
+    from gencls.diffusion.schedule import ScheduleName, hidden_after
     from gencls.reporting.inside import prepare_schedules
     from gencls.reporting.inside_plots import plot_schedules
 
     if not 1 <= args.steps <= args.length:
         got = f"{args.steps} steps of {args.length} tokens"
         raise ValueError(three_parts("1 <= steps <= length", got, "Take fewer steps."))
-    counts = {name: hidden_after(args.length, args.steps, name) for name in SCHEDULES}
+    counts = {name: hidden_after(args.length, args.steps, name) for name in get_args(ScheduleName)}
     _write_figure(args.output, plot_schedules(prepare_schedules(counts, args.length)))
     for name, hidden in counts.items():
         print(f"{name:<12} {' '.join(map(str, hidden.tolist()))}")

@@ -1,4 +1,4 @@
-"""Models for generation: exact tables, and a random network over word pieces."""
+"""For generation: exact tables, a random network over word pieces, and toy trajectories to be drawn."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.exact import HIDDEN, Conditionals
 from gencls.diffusion.language_model import LanguageModel, class_free_denoiser
+from gencls.generation.trajectory import Step, Trajectory
 
 
 class TableScorer:
@@ -114,3 +115,40 @@ def tiny_model() -> LanguageModel:
     """A random language model over single characters."""
     backbone = load_backbone("tiny-random")
     return LanguageModel(_random_weights(class_free_denoiser(backbone)), backbone)
+
+
+#: Pieces as a tokenizer has them: markup, a terminal's escape sequence and a line's end are tokens like any other.
+PIECES = (" the", " film", " was", " un", "believ", "able", ".", " </script><b>", "\x1b[31m", "\n", " [red]", " 诗")
+
+
+def make_trajectory(
+    pieces: Sequence[str] = PIECES,
+    *,
+    n_given: int = 2,
+    per_step: int = 4,
+    remasks: bool = True,
+    seconds: float = 0.5,
+    label: str = "toy <i>",
+) -> Trajectory:
+    """Reveal the pieces from the right, some each step; with `remasks`, step 2 hides again one token of step 1."""
+    tokens = ["[MASK]", *dict.fromkeys(pieces)]
+    final = np.array([tokens.index(piece) for piece in pieces], dtype=np.int64)
+    given = np.arange(len(pieces)) < n_given
+    ids, confidence, nothing = np.where(given, final, 0), np.full(len(pieces), np.nan), np.zeros(len(pieces), bool)
+    steps = [Step(ids, confidence, nothing, nothing, 0, 0.0)]
+    todo = np.flatnonzero(~given)[::-1].tolist()
+    while todo:
+        ids, confidence, revealed, remasked = ids.copy(), confidence.copy(), nothing.copy(), nothing.copy()
+        now, todo = todo[:per_step], todo[per_step:]
+        ids[now], confidence[now], revealed[now] = final[now], np.linspace(0.0, 1.0, len(now)), True
+        if remasks and len(steps) == 2:
+            ids[-1], confidence[-1], remasked[-1] = 0, np.nan, True
+            todo.append(len(pieces) - 1)
+        steps.append(Step(ids, confidence, revealed, remasked, len(steps), seconds * len(steps)))
+    return Trajectory(steps, given, 0, tokens, "".join(pieces), label, {"class_proba": {"<b>": 0.25}})
+
+
+@pytest.fixture(scope="session")
+def toy_trajectory() -> Callable[..., Trajectory]:
+    """A trajectory of words that come out of the masks from the right."""
+    return make_trajectory
