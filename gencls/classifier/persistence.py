@@ -14,10 +14,10 @@ from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import load_tokenizer
-from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.saved import TOKENIZER, WEIGHTS, backbone_as_dict, backbone_from_dict, load_weights, save_parts
 from gencls.likelihood.adaptive import StoppingRule
+from gencls.training.per_class import conditioning_of
 
 FORMAT = "gencls-classifier"
 #: 2: a stopping rule and weights of the levels.
@@ -88,8 +88,7 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
     classifier.stopping_rule_, classifier.level_weighting_ = _rule_and_weighting(data)
     classifier.training_record_ = data["training"]
-    mode = ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens)
-    return classifier, Denoiser(backbone, len(classifier.classes_), mode)
+    return classifier, Denoiser(backbone, len(classifier.classes_), conditioning_of(config))
 
 
 def _rule_and_weighting(data: Mapping[str, Any]) -> tuple[StoppingRule | None, LevelWeighting]:

@@ -9,7 +9,8 @@ The first product is the same for all classes and nearly all of the work: the ro
 other and are multiplied at once. The low-rank products are batched, one in the batch for each class. Layers below the
 first adapter run once for all classes.
 
-Nothing here is a state of a call, so several threads may use one `GroupedEncoder`. Gradients do not pass through it.
+Nothing here is a state of a call, so several threads may use one `GroupedEncoder`. No gradient reaches the adapters
+through it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from torch.nn import functional
 from gencls.data.errors import three_parts
 from gencls.diffusion.parts import layer_stack
 
-#: Classes in one product: bounds the memory of a pass. A constant, because another number may round differently.
-CLASS_GROUP = 8
+#: Classes in one product: bounds the memory of a pass, and more gain nothing on a CPU. A constant, because another
+#: number may round differently.
+CLASS_GROUP = 4
 #: Models (`model_type` of their config) that only call their layers one after the other, with the same arguments. In
 #: others something may happen between two layers, and the rows of the classes part at the encoder's input.
 STACKED = ("bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
@@ -122,7 +124,9 @@ class GroupedLinear(nn.Module):
         """Map rows (G * B, ..., D), class after class, to (G * B, ..., D')."""
         shared = functional.linear(rows, self.weight, self.bias)
         low = torch.bmm(rows.reshape(len(self.down), -1, rows.shape[-1]), self.down)
-        return torch.baddbmm(shared.view(len(low), -1, shared.shape[-1]), low, self.up).view_as(shared)
+        # in place: a copy of the rows would cost as much again as the product
+        shared.view(len(low), -1, shared.shape[-1]).baddbmm_(low, self.up.to(low.dtype))
+        return shared
 
 
 class ClassLayers(nn.Module):
@@ -248,7 +252,8 @@ def _exchanged(module: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> nn.
     if module in changes:
         return changes[module]
     twin = copy.copy(module)
-    twin._parameters, twin._buffers = module._parameters.copy(), module._buffers.copy()
+    tables = {name: value.copy() for name, value in vars(module).items() if isinstance(value, dict)}
+    vars(twin).update(tables)  # of parameters, buffers, hooks: the same entries, but none that is added later
     twin._modules = {
         name: None if part is None else _exchanged(part, changes) for name, part in module._modules.items()
     }

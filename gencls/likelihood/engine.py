@@ -18,6 +18,9 @@ position is padding. So
 * the vocabulary side works on chunks of a constant number of positions;
 * log-probabilities are summed one after the other, in float64, in the order of the text.
 
+Under another set of classes a score is the same up to rounding: in mode ``adapter`` the rows of a few classes share one
+matrix product, and how many they are is part of its shape.
+
 The promise holds for one machine and device, and to the last bit for processors only: on a GPU two neighbours' pairs
 may be added to one logit in either order. Memory is bounded: texts, plans and masks are made as they are needed.
 """

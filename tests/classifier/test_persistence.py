@@ -91,6 +91,27 @@ def test_all_modes(tiny, toy, tmp_path, mode, held_out):
     assert np.array_equal(again.log_likelihood(held_out[0][:4]), model.log_likelihood(held_out[0][:4]))
 
 
+def test_adapters_of_the_last_layers(tiny, toy, tmp_path, held_out):
+    model = tiny(mode="adapter", adapt_steps=1, class_steps=2)
+    model.set_params(options={**model.options, "adapter_layers": 1}).fit(*toy(24))
+    again = DiffusionClassifier.load(model.save(tmp_path))
+    assert again.train_config().adapter_layers == 1
+    assert np.array_equal(again.log_likelihood(held_out[0][:4]), model.log_likelihood(held_out[0][:4]))
+    trained = {name: value for name, value in again.denoiser_.named_parameters() if "lora_B" in name}
+    assert trained
+    assert all(".layer.1." in name for name in trained)
+    assert all(value.any() for value in trained.values())  # they start at zero
+    edit(tmp_path, lambda data: data["params"]["options"].pop("adapter_layers"))
+    with pytest.raises(ValueError, match="weights of this run"):
+        DiffusionClassifier.load(tmp_path)
+
+
+def test_more_adapter_layers_than_there_are(tiny, toy):
+    model = tiny(mode="adapter")
+    with pytest.raises(ValueError, match=r"Expected 1 <= adapter_layers <= 2, .*; got 3\. \w"):
+        model.set_params(options={**model.options, "adapter_layers": 3}).fit(*toy(24))
+
+
 @pytest.mark.parametrize("labels", [np.array([7, 9]), np.array([False, True]), np.array(["x", "y"], dtype=object)])
 def test_labels_keep_their_kind(trained, tmp_path, labels):
     model = copy.copy(trained)

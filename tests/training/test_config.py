@@ -13,6 +13,7 @@ BAD = [
     *({name: -1} for name in ("adapt_steps", "class_steps", "hybrid_weight", "seed")),
     *({name: 1.0} for name in ("class_dropout", "adapt_level_low", "class_level_low")),
     *({name: 0.0} for name in ("learning_rate", "head_learning_rate", "class_learning_rate")),
+    *({"adapter_layers": value} for value in (0, -1, 1.5, "1")),
     {"checkpoint_steps": 0},
     {"n_folds": 1},
     {"mode": "lora"},
@@ -50,6 +51,7 @@ def test_bad_options_are_refused(options):
         {"estimator": "elbo", "target_flip_rate": 0.01},
         {"order": "uniform", "level_weighting": "learned", "long_texts": "chunks"},
         {"target_flip_rate": 0.49, "long_texts": "chunks"},
+        {"mode": "adapter", "adapter_layers": 2},
     ],
     ids=str,
 )
