@@ -53,6 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--animate", metavar="FILE", help="show how the text came about: out.gif, out.html or a folder of frames/"
     )
+    parser.add_argument("--ms-per-frame", type=int, default=800, metavar="MS", help="of the animation (default: 800)")
+    parser.add_argument("--watch", action="store_true", help="play it in the terminal")
     parser.add_argument("--device", help="cpu, cuda or mps (default: cuda if there is one, else cpu)")
 
 
@@ -61,16 +63,33 @@ def run(args: argparse.Namespace) -> int:
     from gencls.generation.config import GenerationConfig
 
     _check_template(args)
+    if args.animate:
+        from gencls.generation.animation import check_animation
+
+        check_animation(args.animate, args.ms_per_frame)
     config = GenerationConfig(**_options(args))  # has errors of its own, before the model is loaded
     trajectories = _write(args, config)
     for trajectory in trajectories:
         print(json.dumps(describe(trajectory), ensure_ascii=False) if args.json else trajectory.text, flush=True)
     _say_unmet(trajectories)
+    _show(args, trajectories)
+    return 0
+
+
+def _show(args: argparse.Namespace, trajectories: list[Trajectory]) -> None:
+    """Write the animation and play it, where that is wanted."""
     if args.animate:
         from gencls.generation import animate
 
-        animate(trajectories, Path(args.animate))
-    return 0
+        animate(trajectories, Path(args.animate), ms_per_frame=args.ms_per_frame)
+    if args.watch:
+        import sys
+
+        from rich.console import Console
+
+        from gencls.generation.terminal import play
+
+        play(trajectories, Console(file=sys.stdout), ms_per_frame=args.ms_per_frame)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
