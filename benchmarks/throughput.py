@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.throughput_counting import padding_waste
 from benchmarks.throughput_material import LONG, SHORT, Material, load_material
 from benchmarks.throughput_memory import memory_of_a_long_text, memory_of_texts
+from benchmarks.throughput_padding import padding_waste
 from benchmarks.throughput_plain import plain_scoring, profile_of
 from benchmarks.throughput_rates import MatmulClock, matmul_rates, measure_scoring, measure_training, timed
 from benchmarks.throughput_report import write_report

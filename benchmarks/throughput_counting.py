@@ -13,19 +13,18 @@ Two floating-point operations for each multiply-add.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from gencls.diffusion.conditioning import Conditional, Independent, Prompt
+from gencls.diffusion.conditioning import Adapter, Conditional, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.tokens import TokenFrame
+from gencls.diffusion.parts import layer_stack
 from gencls.likelihood.engine import BLANK_TEXTS, PLANNED_ROWS
 from gencls.likelihood.estimators import Estimator
-from gencls.likelihood.rows import bucket_of
 from gencls.likelihood.work import TextWork
 
 IntArray = NDArray[np.int64]
@@ -74,6 +73,8 @@ class NetworkShape:
         Positions of a row that are no text.
     shares_hidden : bool
         Whether encoder, head and projection serve all classes at once.
+    n_shared : int
+        First layers of the encoder that serve all classes at once: those below the first adapter.
     """
 
     encoder: tuple[Block, ...]
@@ -84,6 +85,7 @@ class NetworkShape:
     rank: int
     n_special: int
     shares_hidden: bool
+    n_shared: int = 0
 
     @property
     def class_columns(self) -> int:
@@ -128,6 +130,7 @@ def shape_of(denoiser: Denoiser, class_id: int = 0) -> NetworkShape:
         rank=network.down.shape[1] if isinstance(network, Conditional) else 0,
         n_special=denoiser.frame.n_special + prompt,
         shares_hidden=bool(network.shares_hidden),
+        n_shared=_n_shared(encoder) if isinstance(network, Adapter) else 0,
     )
 
 
@@ -145,7 +148,7 @@ def encoder_blocks(encoder: nn.Module, adapter: str = "", *, trains_prompt: bool
     trains_prompt : bool
         Whether trained vectors are put in at its front.
     """
-    layers = max((m for m in encoder.modules() if isinstance(m, nn.ModuleList)), key=len)
+    layers = layer_stack(encoder)
     inside = {id(value) for value in layers.parameters()}
     outside = [value for value in encoder.parameters() if id(value) not in inside]
     trains_inputs = trains_prompt or any(value.requires_grad for value in outside)
@@ -157,6 +160,12 @@ def encoder_blocks(encoder: nn.Module, adapter: str = "", *, trains_prompt: bool
         trains_inputs = trains_inputs or is_trained
         blocks.append(Block(linears.forward, linears.backward, width, trains_inputs))
     return blocks
+
+
+def _n_shared(encoder: nn.Module) -> int:
+    """Layers below the first one with adapters."""
+    adapters = [any("lora_" in name for name, _ in layer.named_parameters()) for layer in layer_stack(encoder)]
+    return adapters.index(True)
 
 
 def encoder_products(shape: NetworkShape, lengths: IntArray) -> int:
@@ -177,12 +186,16 @@ def encoder_gradients(shape: NetworkShape, lengths: IntArray) -> int:
 def scoring_products(shape: NetworkShape, rows: Rows, n_classes: int) -> int:
     """Useful multiply-adds of scoring rows under classes.
 
-    Where the classes share hidden states, the first one pays for encoder, head and projection.
+    Where the classes share hidden states, the first one pays for encoder, head and projection, or for the layers below
+    the first adapter.
     """
     n_networks = 1 if shape.shares_hidden else n_classes
     at_position = n_networks * (shape.head.forward + shape.projection.forward)
     at_position += n_classes * (shape.low_rank.forward + shape.class_columns)
-    return n_networks * encoder_products(shape, rows.lengths) + at_position * int(rows.n_scored.sum())
+    shared = replace(shape, encoder=shape.encoder[: shape.n_shared])
+    encoder = n_networks * encoder_products(shape, rows.lengths)
+    encoder -= (n_networks - 1) * encoder_products(shared, rows.lengths)
+    return encoder + at_position * int(rows.n_scored.sum())
 
 
 def training_products(shape: NetworkShape, rows: Rows, *, has_class: bool = True) -> int:
@@ -221,45 +234,6 @@ def planned_groups(n_forwards: Iterable[int]) -> list[slice]:
             groups.append(slice(start, end))
             start, held = end, 0
     return groups if start == end else [*groups, slice(start, end)]
-
-
-def padding_waste(
-    lengths: IntArray,
-    frame: TokenFrame,
-    limit: int | None,
-    *,
-    n_draws: int = 1,
-    n_spans: int = 1,
-    device_type: str = "cpu",
-) -> float:
-    """Return the share of positions that the encoder computes for nothing: padding, and copies in the last batches.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (N,), int64
-        Tokens of the texts.
-    frame : TokenFrame
-    limit : int or None
-        Most positions of a row.
-    n_draws : int
-        K draws of a path of two steps: a shared blank pass and K others.
-    n_spans : int
-        Parts in which the engine divides texts for its threads; the last batches of each are filled up.
-    device_type : str
-    """
-    spans = np.array_split(np.sort(lengths[lengths > 0]), n_spans)
-    groups = [span[group] for span in spans for group in planned_groups([1 + n_draws] * len(span))]
-    real = total = 0
-    for group in groups:
-        rows: dict[Any, int] = {}
-        for length, count in zip(*np.unique(group, return_counts=True), strict=True):
-            bucket, n_rows = bucket_of(int(length), frame, limit), int(count) * n_draws + -(-int(count) // BLANK_TEXTS)
-            rows[bucket] = rows.get(bucket, 0) + n_rows
-            real += n_rows * (int(length) + frame.n_special)
-        for bucket, n_rows in rows.items():
-            size = bucket.n_rows(device_type)
-            total += -(-n_rows // size) * size * bucket.length
-    return 1 - real / total if total else 0.0
 
 
 def _runs_of_one_length(works: Sequence[TextWork]) -> list[list[TextWork]]:

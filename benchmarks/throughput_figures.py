@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.throughput_tables import mode_title
 from gencls.reporting.plots import LIGHT
 
 STAGES = {"adapt": "training: adaptation", "classes": "training: classes"}
-MARKERS = {"conditional": "o", "adapter": "s", "independent": "^"}
+MARKERS = ("o", "s", "D", "^")
 SHOWN_OPERATIONS = 8
 
 
@@ -35,11 +36,11 @@ def plot_fractions(results: Mapping[str, Any], scoring_target: float, training_t
 def plot_classes(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the time for a text against the number of classes; dashed is proportional."""
     figure, (ax,) = _figure(5.6, 3.4)
-    for colour, (mode, marker) in zip(LIGHT.palette, MARKERS.items(), strict=False):
-        line = [row for row in rows if row["mode"] == mode]
-        if line:
-            counts = [row["n_classes"] for row in line]
-            ax.plot(counts, [row["ratio"] for row in line], marker=marker, color=colour, label=mode)
+    titles = list(dict.fromkeys(mode_title(row) for row in rows))
+    for colour, marker, title in zip(LIGHT.palette, MARKERS, titles, strict=False):
+        line = [row for row in rows if mode_title(row) == title]
+        counts = [row["n_classes"] for row in line]
+        ax.plot(counts, [row["ratio"] for row in line], marker=marker, color=colour, label=title)
     ratios = sorted({(row["n_classes"], row["classes_ratio"]) for row in rows})
     ax.plot(*zip(*ratios, strict=True), color=LIGHT.muted, ls="--", label="proportional")
     ax.set_xscale("log", base=2)

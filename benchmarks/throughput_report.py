@@ -11,6 +11,7 @@ from benchmarks.throughput_tables import (
     classes_table,
     machine_table,
     memory_table,
+    mode_title,
     options_table,
     padding_table,
     percent,
@@ -95,7 +96,8 @@ Peak resident memory above that of the loaded model, in a process of its own{lay
 ## Classes
 
 {n_class_texts} texts of 128 tokens, untrained class parts, real tables of counts. Sub-linear is a ratio below the
-classes' own.
+classes' own. In mode `adapter` all classes go through the encoder in one pass, whose layers below the first adapter are
+computed once; the vocabulary is each class's own. {class_verdict}
 
 {classes}
 
@@ -182,6 +184,7 @@ def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Seq
         memory=memory_table(results["memory"]),
         n_class_texts=record["config"]["n_class_texts"],
         classes=classes_table(results["classes"]),
+        class_verdict=class_verdict(results["classes"]),
         option_verdict=option_verdict(results["options"]),
         options=options_table(results["options"]),
         n_jobs=workers["n_jobs"],
@@ -204,6 +207,13 @@ def option_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         else:
             sentences.append(f"{row['option']} does not pay: {row['ratio']:.2f} of the time.")
     return " ".join(sentences)
+
+
+def class_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say of each mode how its time grows up to its largest number of classes."""
+    largest = {mode_title(row): row for row in sorted(rows, key=lambda row: int(row["n_classes"]))}
+    parts = [f"{title} {row['ratio']:.1f} for {row['classes_ratio']:g}" for title, row in largest.items()]
+    return f"Time for times the classes: {'; '.join(parts)}."
 
 
 def _padding_verdict(rows: Sequence[Mapping[str, Any]]) -> str:

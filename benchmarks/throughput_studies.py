@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,20 @@ from torch import nn
 
 from benchmarks.throughput_rates import timed
 from gencls.diffusion.backbones import Backbone
-from gencls.diffusion.conditioning import ConditioningConfig, Mode
+from gencls.diffusion.conditioning import Adapter, ConditioningConfig, Mode
 from gencls.diffusion.denoiser import Denoiser
 from gencls.likelihood.engine import Scores, score_texts
 from gencls.likelihood.estimators import Estimator
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-MODES: tuple[Mode, ...] = ("conditional", "adapter", "independent")
+#: Ways to condition on the class, and the last layers that carry adapters (all of them if None).
+MODES: tuple[tuple[Mode, int | None], ...] = (
+    ("conditional", None),
+    ("adapter", None),
+    ("adapter", 1),
+    ("independent", None),
+)
 #: Full copies of the network beyond this are no option on a machine of common size.
 MOST_COPIES = 8
 #: Few enough to run on one thread, where a compiler works.
@@ -55,18 +61,20 @@ def class_costs(
     Returns
     -------
     list of dict
-        ``mode``, ``n_classes``, ``seconds_per_text``, ``ratio`` to the first number of classes.
+        ``mode``, ``adapter_layers``, ``n_classes``, ``seconds_per_text``, ``ratio`` and ``classes_ratio`` to the first
+        number of classes.
     """
     rows: list[dict[str, Any]] = []
-    for mode in MODES:
+    for mode, n_layers in MODES:
         counts = [count for count in n_classes if mode != "independent" or count <= MOST_COPIES]
         seconds = []
         for count in counts:
-            denoiser = denoiser_of(backbone, trained, count, ConditioningConfig(mode, rank))
+            denoiser = denoiser_of(backbone, trained, count, ConditioningConfig(mode, rank, adapter_layers=n_layers))
             seconds.append(_seconds_per_text(denoiser, token_ids, estimator))
             rows.append(
                 {
                     "mode": mode,
+                    "adapter_layers": n_layers,
                     "n_classes": count,
                     "seconds_per_text": seconds[-1],
                     "ratio": seconds[-1] / seconds[0],
@@ -180,7 +188,10 @@ def differences(samples: FloatArray, reference: FloatArray) -> dict[str, Any]:
 def _compiled(denoiser: Denoiser) -> Denoiser:
     """Return a copy whose encoder, in the form that bfloat16 scoring runs, is compiled at its first use."""
     model = copy.deepcopy(denoiser).eval()
-    cast(nn.Module, model._short_network().encoder).compile(dynamic=False)
+    encoder: nn.Module = model._short_network().encoder
+    if isinstance(model.network, Adapter):
+        encoder = model._grouped_encoder(range(model.n_classes), torch.bfloat16)
+    encoder.compile(dynamic=False)
     return model
 
 

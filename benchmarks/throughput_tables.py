@@ -101,11 +101,17 @@ def memory_table(memory: Mapping[str, Any]) -> str:
     return _table("what | tokens | model, GiB | above it, GiB | seconds", cells)
 
 
+def mode_title(row: Mapping[str, Any]) -> str:
+    """A mode, with the layers that carry adapters where not all do."""
+    n_layers = row.get("adapter_layers")
+    return str(row["mode"]) if n_layers is None else f"{row['mode']}, last {n_layers} layer(s)"
+
+
 def classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Time by mode and number of classes."""
     cells = [
         [
-            row["mode"],
+            mode_title(row),
             str(row["n_classes"]),
             f"{1000 * row['seconds_per_text']:.1f}",
             f"{row['ratio']:.2f}",

@@ -21,16 +21,16 @@ from benchmarks.throughput_counting import (
     encoder_blocks,
     encoder_gradients,
     encoder_products,
-    padding_waste,
     scoring_products,
     shape_of,
     training_products,
     useful_rows,
 )
 from benchmarks.throughput_memory import peak_bytes, resident_bytes
+from benchmarks.throughput_padding import padding_waste
 from benchmarks.throughput_plain import plain_rows, plain_scoring
 from benchmarks.throughput_rates import Pairs
-from benchmarks.throughput_report import option_verdict, target_rows
+from benchmarks.throughput_report import class_verdict, option_verdict, target_rows
 from benchmarks.throughput_studies import denoiser_of, differences
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import frame_rows
@@ -162,6 +162,21 @@ def test_further_classes_pay_for_their_own_parts_only(denoisers):
     assert scoring_products(own, rows, 4) == 2 * scoring_products(own, rows, 2)
 
 
+def test_layers_below_the_adapters_are_counted_once():
+    rows = Rows(np.array([10, 20]), np.array([5, 7]))
+    config = ConditioningConfig("adapter", 4, adapter_layers=1)
+    every, last = (
+        shape_of(Denoiser(load_backbone("tiny-random"), 2, options))
+        for options in (ConditioningConfig("adapter", 4), config)
+    )
+    assert (every.n_shared, last.n_shared) == (0, 1)
+    first = replace(last, encoder=last.encoder[:1])
+    saved = 2 * encoder_products(first, rows.lengths)
+    assert scoring_products(last, rows, 3) == 3 * scoring_products(last, rows, 1) - saved
+    assert last.encoder[0].forward < every.encoder[0].forward  # no adapter there
+    assert last.encoder[1].forward == every.encoder[1].forward
+
+
 def test_useful_rows_are_those_that_the_engine_runs(denoisers, texts, monkeypatch):
     denoiser = denoisers["conditional"]
     rows = useful_rows(texts, PATH, seed=0, n_special=denoiser.frame.n_special)
@@ -237,6 +252,12 @@ def test_differences_and_verdicts():
         "decisions_changed": 1,
     }
     rows = [{"option": "engine", "ratio": 1.0}, {"option": "a", "ratio": 0.5}, {"option": "b", "ratio": 1.0}]
+    classes = [
+        {"mode": "adapter", "adapter_layers": n, "n_classes": count, "ratio": ratio, "classes_ratio": count / 2}
+        for n, count, ratio in ((None, 8, 3.9), (None, 2, 1.0), (1, 2, 1.0), (1, 8, 2.25))
+    ]
+    expected = "Time for times the classes: adapter 3.9 for 4; adapter, last 1 layer(s) 2.2 for 4."
+    assert class_verdict(classes) == expected
     verdict = option_verdict([*rows, {"option": "c", "error": "no compiler"}])
     assert verdict == "a pays: 0.50 of the time. b does not pay: 1.00 of the time. c does not run here."
 
@@ -287,7 +308,9 @@ def test_a_tiny_run_ends_in_a_report(toy_run, tmp_path, monkeypatch):
     for name in ("before", "after"):  # the engine works on threads of its own
         assert "aten::addmm" in {row["operation"] for row in results["before"][name]["profile"]}
     assert not [row for row in results["options"] if "error" in row]
-    assert {row["mode"] for row in results["classes"]} == {"conditional", "adapter", "independent"}
+    sets = {(row["mode"], row["adapter_layers"]) for row in results["classes"]}
+    assert sets == {("conditional", None), ("adapter", None), ("adapter", 1), ("independent", None)}
+    assert "| adapter, last 1 layer(s) | 3 |" in text
     for stage in results["training"]["stages"].values():
         assert 0 < stage["fraction"] < 1
     assert "the same to the last bit" in text

@@ -108,10 +108,10 @@ def away_from_its_start(model):
     with torch.no_grad():
         for value in model.parameters():
             value.add_(torch.randn(value.shape, generator=generator) * 0.1)
-        deviations = torch.randn(N_CLASSES, model.vocab_size, generator=generator)
+        deviations = torch.randn(model.n_classes, model.vocab_size, generator=generator)
         model.set_unigram(None, deviations)
         keys = torch.randint(model.vocab_size**2, (5 * model.vocab_size,), generator=generator).unique()
-        model.pairs.set_table(keys, torch.randn(N_CLASSES, len(keys), generator=generator))
+        model.pairs.set_table(keys, torch.randn(model.n_classes, len(keys), generator=generator))
     return model.eval()
 
 
@@ -123,8 +123,7 @@ def denoiser():
     )
 
 
-@pytest.fixture(scope="module")
-def wide():
+def wide_model(conditioning, n_classes=N_CLASSES):
     """Wide enough for the kernels of real models, and with a vocabulary of two tiles."""
     config = BertConfig(
         vocab_size=4500,
@@ -139,8 +138,13 @@ def wide():
         torch.manual_seed(0)
         tokenizer = load_backbone("tiny-random").tokenizer
         backbone = split_model("wide", BertForMaskedLM(config), tokenizer, has_head=False, source="random")
-        model = Denoiser(backbone, N_CLASSES, ConditioningConfig("conditional", rank=4))
+        model = Denoiser(backbone, n_classes, conditioning)
     return away_from_its_start(model)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return wide_model(ConditioningConfig("conditional", rank=4))
 
 
 #: 126 and 128 tokens fill their rows of 128 and 130 positions; 127 leave one position of 130 empty, 255 three of 260.
@@ -325,6 +329,53 @@ def test_same_bits_in_the_other_modes(texts, mode):
     some = [34, 3, 12, 20]
     found = score(model, [texts[row] for row in some], estimator, classes=[0, 1, 2], precision="bfloat16").samples
     np.testing.assert_array_equal(found, together[some])
+
+
+@pytest.fixture(scope="module", params=[None, 1], ids=["all layers", "last layer"])
+def adapters(request):
+    """Wide, with more classes than are in one product."""
+    return wide_model(ConditioningConfig("adapter", rank=8, adapter_layers=request.param), n_classes=5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_same_bits_with_adapters(adapters, precision):
+    """In another order and subset, and on another number of threads."""
+    texts = random_texts([9] * 6 + [20, 21] * 6 + [62, 126, 127], low=5, high=99)
+    estimator = Estimator("path", n_steps=2, n_mc_samples=1)
+    with torch_threads(2):
+        samples = score(adapters, texts, estimator, precision=precision).samples
+    assert np.ptp(samples, axis=1).min() > 1e-3
+    order = np.random.default_rng(0).permutation(len(texts))[:8]
+    chosen = [texts[row] for row in order]
+    with torch_threads(1):
+        np.testing.assert_array_equal(score(adapters, texts, estimator, precision=precision).samples, samples)
+        np.testing.assert_array_equal(score(adapters, chosen, estimator, precision=precision).samples, samples[order])
+
+
+def test_same_bits_with_adapters_on_two_processes(texts):
+    model = Denoiser(load_backbone("tiny-random"), N_CLASSES, ConditioningConfig("adapter", rank=2, adapter_layers=1))
+    model, chosen = away_from_its_start(model), texts[:12]
+    estimator = Estimator("path", n_steps=2, n_mc_samples=1)
+    with torch_threads(2):
+        samples = score(model, chosen, estimator, precision="bfloat16").samples
+        found = score(model, chosen, estimator, precision="bfloat16", n_jobs=2).samples
+    np.testing.assert_array_equal(found, samples)
+
+
+def test_adapters_under_other_sets_of_classes_are_the_same_up_to_rounding(adapters):
+    texts, estimator = random_texts([9, 30, 70], low=5, high=99), Estimator("path", n_steps=2, n_mc_samples=1)
+    every = score(adapters, texts, estimator, classes=range(6)).samples
+    for classes in ([3], [5, 0], [4, 3, 2, 1, 0]):
+        some = score(adapters, texts, estimator, classes=classes).samples
+        np.testing.assert_allclose(some, every[:, classes], rtol=1e-6, atol=1e-3)
+
+
+def test_adapters_equal_the_naive_loop(adapters):
+    texts, estimator = random_texts([9, 30, 2], low=5, high=99), Estimator("path", n_steps=2, n_mc_samples=2)
+    expected = naive_samples(adapters, texts, estimator, 0, [0, 4, 5])
+    found = score(adapters, texts, estimator, classes=[0, 4, 5]).samples
+    n_tokens = np.array([len(ids) for ids in texts])[:, None, None]
+    assert (np.abs(found - expected) / n_tokens).max() < 1e-4  # nats per token
 
 
 def test_short_types_are_near_float32(denoiser, texts):
