@@ -51,7 +51,7 @@ def _panels(rows: Sequence[Row]) -> tuple[list[str], Figure]:
     n_rows = -(-len(names) // 2)
     with sns.axes_style("whitegrid", {"axes.edgecolor": LIGHT.muted, "grid.color": LIGHT.grid}):
         figure = Figure(figsize=(10.0, 2.9 * n_rows), layout="constrained", dpi=140)
-        panels = figure.subplots(n_rows, min(2, len(names)), squeeze=False).ravel().tolist()
+        panels = figure.subplots(n_rows, 2, squeeze=False).ravel().tolist()
     for ax in panels[len(names) :]:
         ax.remove()
     for ax in panels[: len(names)]:
