@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test demo poems reports lint format clean distclean
+.PHONY: install test demo accuracy poems reports lint format clean distclean
 
 install: $(STAMP)
 
@@ -24,6 +24,10 @@ demo: $(STAMP)
 # Poem completion against causal models, in at most an hour on two cores; GENCLS_POEMS names a file of modern poems.
 poems: $(STAMP)
 	$(BIN)/gencls benchmark poems --preset cpu
+
+# Accuracy and calibration on all data sets; hours on two cores, resumed by the same command.
+accuracy: $(STAMP)
+	$(BIN)/python -m benchmarks.accuracy --size cpu
 
 # All reports of the repository, from the demo's model.
 reports: demo
