@@ -139,6 +139,6 @@ class ClassStatistics:
 
         candidates: list[tuple[float, float | None]] = [(min(unigram), rate) for rate in sorted(discount)]
         candidates += [(strength, None) for strength in sorted(unigram)]  # the last one of equals is taken
-        best, rate = max(reversed(candidates), key=lambda candidate: accuracy(*candidate, None))
+        best, rate = max(reversed(candidates), key=lambda candidate: accuracy(candidate[0], candidate[1], None))
         best_pair = max(pair, key=lambda strength: (accuracy(best, rate, strength), strength), default=None)
         return {"unigram": best, "discount": rate, "pair": best_pair}

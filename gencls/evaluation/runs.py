@@ -75,8 +75,8 @@ def train_run(
         Bad data, or a folder that holds a run of other data or options.
     """
     start = time.monotonic()
-    place = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
-    place |= {"fresh_test": fresh_test}
+    place: dict[str, Any] = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
+    place["fresh_test"] = fresh_test
     dataset = _load(place)
     splits = _cut(dataset, place, config.seed)
     identity = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
