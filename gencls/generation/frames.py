@@ -16,12 +16,13 @@ from gencls.generation.layout import Layout, lay_out
 from gencls.generation.palette import LIGHT, Palette, fill
 from gencls.generation.trajectory import Trajectory
 from gencls.generation.view import (
-    STATE_NAMES,
     AlignedBy,
     Cell,
+    LegendEntry,
     State,
     all_cells,
     ends_line,
+    legend_entries,
     progress,
     shown_line,
     starts_word,
@@ -112,7 +113,7 @@ class Sheet:
         self.columns = min(len(trajectories), MAX_COLUMNS)
         width = PANEL_WIDTH if self.columns == 1 else NARROW_PANEL_WIDTH
         self.panels = [Panel(trajectory, width) for trajectory in trajectories]
-        self.palette = palette
+        self.palette, self.legend = palette, legend_entries(trajectories)
         rows = [self.panels[i : i + self.columns] for i in range(0, len(self.panels), self.columns)]
         self._row_heights = [max(panel.height for panel in row) for row in rows]
         self.width = 2 * MARGIN + self.columns * width + (self.columns - 1) * GUTTER
@@ -128,12 +129,8 @@ class Sheet:
         picture = Image.new("RGB", (self.width, self.height), self.palette.background)
         for number, (panel, index) in enumerate(zip(self.panels, steps, strict=True)):
             picture.paste(panel.draw(index, self.palette), self.corner(number))
-        _legend(ImageDraw.Draw(picture), (MARGIN, self.height - LEGEND_HEIGHT), self._states(), self.palette)
+        _legend(ImageDraw.Draw(picture), (MARGIN, self.height - LEGEND_HEIGHT), self.legend, self.palette)
         return picture
-
-    def _states(self) -> list[State]:
-        """The states that occur, for the legend."""
-        return sorted({cell.state for panel in self.panels for cells in panel.cells for cell in cells})
 
 
 def draw_frames(
@@ -167,8 +164,7 @@ def draw_overview(trajectory: Trajectory, *, palette: Palette = LIGHT) -> Image.
     for index in range(n_steps):
         part = panel.draw(index, palette).crop((0, HEAD_HEIGHT, panel.width, panel.height))
         picture.paste(part, (MARGIN, MARGIN + 28 + index * strip))
-    states = sorted({cell.state for cells in panel.cells for cell in cells})
-    _legend(canvas, (MARGIN, size[1] - LEGEND_HEIGHT), states, palette)
+    _legend(canvas, (MARGIN, size[1] - LEGEND_HEIGHT), legend_entries([trajectory]), palette)
     return picture
 
 
@@ -218,21 +214,21 @@ def _bar(canvas: ImageDraw.ImageDraw, box: tuple[int, int, int, int], share: flo
         canvas.rounded_rectangle((box[0], box[1], reach, box[3]), 3, fill=palette.accent)
 
 
-def _legend(canvas: ImageDraw.ImageDraw, corner: tuple[int, int], states: Sequence[State], palette: Palette) -> None:
+def _legend(
+    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], entries: Sequence[LegendEntry], palette: Palette
+) -> None:
     x, y = corner
     face = _small_face()
-    for state in states:
-        confidences = (0.0, 0.5, 1.0) if state == State.SHOWN else (None,)
-        for confidence in confidences:
-            _draw_cell(canvas, (x, y, x + 22, y + 18), Cell(None, state, confidence, None), face, palette)
+    for entry in entries:
+        for confidence in entry.confidences:
+            _draw_cell(canvas, (x, y, x + 22, y + 18), Cell(None, entry.state, confidence, None), face, palette)
             x += 25
-        words = "revealed, unsure to sure" if state == State.SHOWN else STATE_NAMES[state]
-        face.draw(canvas, (x + 4, y + 14), words, palette.muted)
-        x += round(face.width(words)) + 22
+        face.draw(canvas, (x + 4, y + 14), entry.words, palette.muted)
+        x += round(face.width(entry.words)) + 22
 
 
 def _small_face() -> Typeface:
-    return Typeface([*STATE_NAMES.values(), "0123456789 of step forwards tokens, unsure to sure s · ."], SMALL_SIZE)
+    return Typeface(["·"], SMALL_SIZE)  # lines and legends are Latin, which its first font has
 
 
 def _cut(text: str, face: Typeface, width: float) -> str:

@@ -23,6 +23,7 @@ from gencls.generation.view import (
     State,
     all_cells,
     ends_line,
+    legend_entries,
     progress,
     shown_line,
     starts_word,
@@ -59,7 +60,6 @@ def to_html(
     frames = timeline(trajectories, aligned_by)
     panels = [_panel(trajectory) for trajectory in trajectories]
     data = {"panels": panels, "frames": frames, "ms_per_frame": ms_per_frame}
-    has_remasked = any(step.remasked.any() for trajectory in trajectories for step in trajectory.steps)
     environment = Environment(
         loader=PackageLoader("gencls.generation"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -74,7 +74,7 @@ def to_html(
         n_frames=len(frames),
         light=asdict(LIGHT),
         dark=asdict(DARK),
-        has_remasked=has_remasked,
+        legend=legend_entries(trajectories),
     )
 
 

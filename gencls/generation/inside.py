@@ -103,14 +103,11 @@ def forward_process(
     Returns
     -------
     Trajectory
-        One step for each level.
+        One step for each level, without forwards.
     """
     nothing, unknown = np.zeros(len(token_ids), dtype=bool), np.full(len(token_ids), np.nan)
-    steps, before = [], nothing
-    for mask in nested_masks(token_ids, levels, seed=seed):
-        ids = np.where(mask, mask_id, token_ids)
-        steps.append(Step(ids, unknown, nothing, mask & ~before, 0, 0.0))
-        before = mask
+    masks = nested_masks(token_ids, levels, seed=seed)
+    steps = [Step(np.where(mask, mask_id, token_ids), unknown, nothing, nothing, 0, 0.0) for mask in masks]
     names = ", ".join(f"{100 * level:.0f} %" for level in levels)
     return Trajectory(steps, nothing, mask_id, tokens, text, f"hidden: {names}")
 

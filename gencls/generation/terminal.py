@@ -17,12 +17,12 @@ from rich.text import Text
 from gencls.generation.palette import LIGHT, Palette, fill
 from gencls.generation.trajectory import Trajectory
 from gencls.generation.view import (
-    STATE_NAMES,
     AlignedBy,
     Cell,
     State,
     all_cells,
     ends_line,
+    legend_entries,
     n_columns,
     progress,
     shown_line,
@@ -78,7 +78,7 @@ def show_steps(trajectory: Trajectory, console: Console, *, palette: Palette = L
         console.print(Text(status(trajectory, index)))
         console.print(tokens_text(trajectory, index, palette))
         console.print()
-    console.print(legend(palette))
+    console.print(legend([trajectory], palette))
 
 
 def draw(trajectories: Sequence[Trajectory], steps: Sequence[int], width: int, palette: Palette = LIGHT) -> Group:
@@ -87,7 +87,7 @@ def draw(trajectories: Sequence[Trajectory], steps: Sequence[int], width: int, p
     room = (width - 4) // 2 if beside else width
     panels = [_panel(trajectory, index, room, palette) for trajectory, index in zip(trajectories, steps, strict=True)]
     body = Columns(panels, width=room, padding=(0, 2)) if beside else Group(*panels)
-    return Group(body, legend(palette))
+    return Group(body, legend(trajectories, palette))
 
 
 def tokens_text(trajectory: Trajectory, index: int, palette: Palette = LIGHT) -> Text:
@@ -118,14 +118,14 @@ def style(cell: Cell, palette: Palette) -> Style:
     )
 
 
-def legend(palette: Palette = LIGHT) -> Text:
+def legend(trajectories: Sequence[Trajectory], palette: Palette = LIGHT) -> Text:
     """Return what the colours mean, in one line."""
     text = Text()
-    for state in State:
-        for confidence in (0.0, 0.5, 1.0) if state == State.SHOWN else (None,):
-            text.append(2 * SIGNS.get(state, " "), style(Cell(None, state, confidence, None), palette))
-        words = "revealed, unsure to sure" if state == State.SHOWN else STATE_NAMES[state]
-        text.append(f" {words}  ")
+    for entry in legend_entries(trajectories):
+        for confidence in entry.confidences:
+            look = style(Cell(None, entry.state, confidence, None), palette)
+            text.append(2 * SIGNS.get(entry.state, " "), look)
+        text.append(f" {entry.words}  ")
     return text
 
 

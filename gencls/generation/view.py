@@ -42,6 +42,15 @@ STATE_NAMES = {
 
 
 @dataclass(frozen=True)
+class LegendEntry:
+    """What one look of a cell means: its state, the confidences to be shown of it, the words."""
+
+    state: State
+    confidences: tuple[float | None, ...]
+    words: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """One token in one step.
 
@@ -99,6 +108,17 @@ def all_cells(trajectory: Trajectory) -> list[list[Cell]]:
         for step, row, numbers in zip(
             trajectory.steps, states(trajectory).tolist(), revealed_at(trajectory).tolist(), strict=True
         )
+    ]
+
+
+def legend_entries(trajectories: Sequence[Trajectory]) -> list[LegendEntry]:
+    """Return what a reader must know to read some trajectories: the states that occur, the given first."""
+    cells = [cell for trajectory in trajectories for row in all_cells(trajectory) for cell in row]
+    is_sure = any(cell.confidence is not None for cell in cells)
+    shown = ((0.0, 0.5, 1.0), "revealed, unsure to sure") if is_sure else ((None,), "visible")
+    return [
+        LegendEntry(state, *(shown if state == State.SHOWN else ((None,), STATE_NAMES[state])))
+        for state in sorted({cell.state for cell in cells})
     ]
 
 
@@ -170,14 +190,15 @@ def n_columns(text: str) -> int:
 
 
 def status(trajectory: Trajectory, index: int) -> str:
-    """Return one line on a step: its number, tokens visible, forwards, seconds."""
+    """Return one line on a step: its number, tokens visible, forwards, seconds; of a text that was masked, how much."""
     step = trajectory.steps[index]
     free = ~trajectory.given
-    n_visible = int((step.token_ids != trajectory.mask_id)[free].sum())
-    parts = [f"step {index} of {len(trajectory.steps) - 1}", f"{n_visible} of {int(free.sum())} tokens"]
-    if trajectory.steps[-1].n_forwards:
-        parts += [f"{step.n_forwards} forward{'' if step.n_forwards == 1 else 's'}", f"{step.seconds:.2f} s"]
-    return " · ".join(parts)
+    n_visible, n_free = int((step.token_ids != trajectory.mask_id)[free].sum()), int(free.sum())
+    if not trajectory.steps[-1].n_forwards:
+        return f"{100 * (1 - n_visible / max(n_free, 1)):.0f} % hidden · {n_visible} of {n_free} tokens visible"
+    forwards = f"{step.n_forwards} forward{'' if step.n_forwards == 1 else 's'}"
+    number = f"step {index} of {len(trajectory.steps) - 1}"
+    return f"{number} · {n_visible} of {n_free} tokens · {forwards} · {step.seconds:.2f} s"
 
 
 def progress(trajectory: Trajectory, index: int) -> float:

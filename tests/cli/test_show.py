@@ -17,9 +17,9 @@ def test_masking(toy_run, tmp_path, capsys):
     words = ["show", "masking", str(toy_run), "--text", "abcd [MASK]", "--levels", "0,0.5,1"]
     assert main([*words, "--output", str(tmp_path / "m.png")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "step 0 of 2 · 10 of 10 tokens"
+    assert lines[0] == "0 % hidden · 10 of 10 tokens visible"
     assert lines[1].replace(" ", "") == "abcd[MASK]"  # the name of a special token is text
-    assert lines[4].count("▒") == 5 and lines[7].count("░") + lines[7].count("▒") == 10
+    assert (lines[4].count("░"), lines[7].count("░")) == (5, 10)
     assert is_picture(tmp_path / "m.png")
     assert main([*words, "--output", str(tmp_path / "m.html")]) == 0
     assert "What the model sees" in (tmp_path / "m.html").read_text(encoding="utf-8")

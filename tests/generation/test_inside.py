@@ -13,7 +13,7 @@ from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.generation.inside import forward_process, nested_masks, observe_layers
-from gencls.generation.view import State, states
+from gencls.generation.view import State, legend_entries, states
 
 IDS = [np.arange(5, 15), np.arange(40, 63)]
 LEVELS = [0.2, 0.6, 1.0]
@@ -96,8 +96,9 @@ def test_the_forward_process_hides_more_and_more():
     trajectory = forward_process(IDS[0], [0.0, 0.5, 1.0], tokens=[f" {i}" for i in range(20)], mask_id=4, seed=0)
     rows = states(trajectory)
     assert (rows[0] == State.SHOWN).all()
-    assert ((rows[1] == State.REMASKED).sum(), (rows[1] == State.SHOWN).sum()) == (5, 5)
-    assert set(rows[2].tolist()) == {State.HIDDEN, State.REMASKED}
+    assert ((rows[1] == State.HIDDEN).sum(), (rows[1] == State.SHOWN).sum()) == (5, 5)
+    assert (rows[2] == State.HIDDEN).all()
+    assert [entry.words for entry in legend_entries([trajectory])] == ["hidden", "visible"]
     assert trajectory.label == "hidden: 0 %, 50 %, 100 %"
 
 

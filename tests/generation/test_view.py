@@ -9,6 +9,7 @@ from gencls.generation.view import (
     State,
     all_cells,
     ends_line,
+    legend_entries,
     progress,
     revealed_at,
     shown_text,
@@ -62,6 +63,12 @@ def test_status_and_progress(toy_trajectory):
     assert status(trajectory, 1) == "step 1 of 3 · 4 of 10 tokens · 1 forward · 0.50 s"
     assert [progress(trajectory, index) for index in range(4)] == [0.0, 0.4, 0.7, 1.0]
     assert progress(toy_trajectory(n_given=12), 0) == 1.0
+
+
+def test_the_legend_has_what_occurs(toy_trajectory):
+    words = [entry.words for entry in legend_entries([toy_trajectory()])]
+    assert words == ["given", "hidden", "hidden again", "new in this step", "revealed, unsure to sure"]
+    assert "hidden again" not in [entry.words for entry in legend_entries([toy_trajectory(remasks=False)])]
 
 
 def test_frames_by_steps_wait_for_the_longer(toy_trajectory):
