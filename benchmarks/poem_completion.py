@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.poem_config import PRESETS, PoemConfig
 from benchmarks.poem_groups import by_group, by_steps
 from benchmarks.poem_leakage import leakage_curve
 from benchmarks.poem_masks import LINES_SHARE, STRUCTURES
@@ -27,74 +27,11 @@ from benchmarks.poem_material import Material, load_material
 from benchmarks.poem_models import Recipe, record_of, train_model
 from benchmarks.poem_report import write_poem_report
 from benchmarks.poem_results import accuracy_row, margin_row, poem_weights, strongest
+from benchmarks.poem_run import Clock, now
 from benchmarks.poem_study import Answers, Task, Ways, causal_ways, diffusion_ways, floor_ways, middle_ways
-from gencls.data.errors import three_parts
-from gencls.data.storage import plain, read_json, write_json
 from gencls.reporting.records import run_record
 
 logger = logging.getLogger("gencls.benchmarks")
-TARGET_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-
-
-@dataclass(frozen=True)
-class PoemConfig:
-    """Everything that decides the benchmark besides the poems.
-
-    Attributes
-    ----------
-    sizes : mapping of str to Recipe
-        The last one is the size of the headline.
-    max_length : int
-        Tokens of a window, and of a held-out poem.
-    max_poems : int, optional
-        At most so many poems (classical ones are many).
-    ratios : tuple of float
-        Shares of hidden tokens.
-    iterated_up_to : float
-        Highest share at which the causal model's candidates are scored again: it costs most where most is hidden.
-    n_validation : int
-        Validation poems that choose.
-    steps : tuple of int
-        Numbers of steps that the diffusion model may fill in.
-    smoothing : float
-        Of the counts of neighbours.
-    leaks : tuple of float
-        Shares of the test poems that are trained on, on purpose, for the curve of leakage.
-    variants : bool
-        Whether the first size is also trained without the counts, and with prefixes that are never hidden.
-    seed : int
-    """
-
-    sizes: Mapping[str, Recipe]
-    max_length: int = 128
-    max_poems: int | None = 6000
-    ratios: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    iterated_up_to: float = 0.6
-    n_validation: int = 100
-    steps: tuple[int, ...] = (1, 2, 4, 8)
-    smoothing: float = 1.0
-    leaks: tuple[float, ...] = (0.5, 1.0)
-    variants: bool = True
-    seed: int = 0
-
-
-PRESETS = {
-    "cpu": PoemConfig(
-        {
-            "small": Recipe(64, 2, n_steps=500, batch_size=32, learning_rate=3e-3),
-            "base": Recipe(128, 3, n_steps=1000, batch_size=32, learning_rate=2e-3),
-        }
-    ),
-    "gpu": PoemConfig(
-        {
-            "small": Recipe(256, 6, n_steps=20_000, batch_size=64, learning_rate=1e-3),
-            "base": Recipe(512, 12, n_steps=40_000, batch_size=64, learning_rate=6e-4),
-        },
-        max_length=512,
-        max_poems=None,
-        n_validation=300,
-    ),
-}
 
 
 @dataclass
@@ -108,6 +45,7 @@ class Study:
     answers : Answers
     folder : Path
         Of models and answers.
+    clock : Clock
     progress : bool
     ways : dict
         By size (and "floors").
@@ -117,6 +55,7 @@ class Study:
     material: Material
     answers: Answers
     folder: Path
+    clock: Clock
     progress: bool = False
     ways: dict[str, Ways] = field(default_factory=dict)
 
@@ -148,8 +87,10 @@ class Study:
     def model(self, kind: str, name: str, recipe: Recipe) -> Any:
         """Train one model or read it."""
         folder = self.folder / "models" / f"{name}-{kind}"
-        options = {"smoothing": self.config.smoothing, "progress": self.progress}
-        return train_model(kind, recipe, self.material, folder, **options)
+        smoothing, progress = self.config.smoothing, self.progress
+        model = train_model(kind, recipe, self.material, folder, smoothing=smoothing, progress=progress)
+        self.clock.tick()
+        return model
 
     def accuracy(self, size: str, task: Task, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return accuracy rows of some ways of filling."""
@@ -161,7 +102,9 @@ class Study:
     def best(self, size: str, name: str, task: Task) -> Any:
         """Return the alternatives of one way of filling."""
         owner = "floors" if name in self.ways["floors"].fills else size
-        return self.answers.best(owner, name, self.ways[owner].fills[name], task)
+        best = self.answers.best(owner, name, self.ways[owner].fills[name], task)
+        self.clock.tick()
+        return best
 
     def weights(self, task: Task) -> Any:
         """Return the bootstrap samples of a task's poems."""
@@ -217,8 +160,8 @@ def _is_wanted(name: str, chosen: Mapping[str, Any]) -> bool:
 
 def _margin(study: Study, size: str, chosen: Mapping[str, Any], task: Task) -> dict[str, Any]:
     holes = study.answers.holes(task)
-    pair = [study.best(size, chosen[side], task) for side in ("diffusion", "rival")]
-    return {"margin": margin_row(*pair, holes.targets, holes.poem_of, study.weights(task))}
+    ours, rival = (study.best(size, chosen[side], task) for side in ("diffusion", "rival"))
+    return {"margin": margin_row(ours, rival, holes.targets, holes.poem_of, study.weights(task))}
 
 
 def _structure(study: Study, size: str, kind: str, result: Mapping[str, Any], floors: Sequence[str]) -> dict[str, Any]:
@@ -257,7 +200,7 @@ def main(
     command: str = "make poems",
 ) -> Path:
     """Train, fill, measure and write the report; returns the path of its HTML page."""
-    start = time.monotonic()
+    started = now()
     material = load_material(
         poems,
         source=source,
@@ -266,41 +209,17 @@ def main(
         smoothing=config.smoothing,
         seed=config.seed,
     )
-    _check_run(run, config, material)
-    study = Study(config, material, Answers(run / "answers", material, seed=config.seed), run, progress)
+    clock = Clock(run, {"config": config.as_dict(), "fingerprint": material.facts["fingerprint"]}, started)
+    study = Study(config, material, Answers(run / "answers", material, seed=config.seed), run, clock, progress)
     study.train()
     metrics = measure(study)
     metrics["leakage"] = leakage_curve(study)
     metrics["models"] = {place.name: record_of(place) for place in sorted((run / "models").iterdir())}
-    minutes = _minutes(run, time.monotonic() - start)
-    record = run_record(
-        command=command, config=_as_dict(config), seed=config.seed, data=material.facts, minutes=minutes
-    )
+    clock.tick()
+    minutes, work = clock.minutes
+    extra: dict[str, Any] = {"data": material.facts, "minutes": minutes, "processor_minutes": work}
+    record = run_record(command=command, config=config.as_dict(), seed=config.seed, **extra)
     return write_poem_report(output, metrics, record, study)
-
-
-def _as_dict(config: PoemConfig) -> dict[str, Any]:
-    return {**asdict(config), "sizes": {name: asdict(recipe) for name, recipe in config.sizes.items()}}
-
-
-def _check_run(run: Path, config: PoemConfig, material: Material) -> None:
-    """Refuse a folder with the models of other poems or options: they would be taken for these."""
-    identity = plain({"config": _as_dict(config), "fingerprint": material.facts["fingerprint"]})
-    path = run / "benchmark.json"
-    if path.exists() and read_json(path)["identity"] != identity:
-        todo = "Give another folder (--run), or remove it."
-        raise ValueError(three_parts("a run of the same poems and options", f"another one in {run}", todo))
-    if not path.exists():
-        write_json(path, {"identity": identity, "seconds": 0.0})
-
-
-def _minutes(run: Path, seconds: float) -> float:
-    """Minutes of the run, those before a resume counted in."""
-    path = run / "benchmark.json"
-    data = read_json(path)
-    data["seconds"] += seconds
-    write_json(path, data)
-    return float(data["seconds"] / 60)
 
 
 def build_parser() -> argparse.ArgumentParser:

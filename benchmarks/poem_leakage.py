@@ -48,6 +48,7 @@ def leakage_curve(study: Study) -> list[dict[str, Any]]:
             answers = Answers(study.folder / f"leaked-{share:g}", material, seed=config.seed)
         folder = study.folder / "models" / (f"leaked-{share:g}-diffusion" if share else f"{size}-diffusion")
         model = train_model("diffusion", recipe, material, folder, smoothing=config.smoothing, progress=study.progress)
+        study.clock.tick()
         fill = diffusion_ways(model, (1,)).fills["diffusion 1"]
         rows.append({"share": share, "levels": {f"{level:g}": _row(answers, size, fill, level) for level in LEVELS}})
     return rows

@@ -64,7 +64,7 @@ th:first-child, td:first-child { text-align:left; } thead th { color:#5d6878; }
 </tbody></table></div>{% endif %}
 {% endfor %}
 <h2>Examples</h2>
-<p>Test poems as seeds 0 to {{ examples|length - 1 }} draw them, 30 % of the characters hidden. Green: right.</p>
+<p>The first {{ examples|length }} test poems in an order of seed 0, 30 % of the characters hidden. Green: right.</p>
 {% for one in examples %}
 <h3>{{ one.title }} <span class="quiet">{{ one.author }}</span></h3>
 <p class="poem">{{ one.shown }}</p>
@@ -139,7 +139,7 @@ def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) ->
         )
         + ".",
         f"No author, poem or near-copy is in two splits. {record['minutes']:.0f} minutes on {record['n_cores']} cores "
-        f"({record['device']}); made by {COMMAND}.",
+        f"({record['device']}), of which the process ran {record['processor_minutes']:.0f}; made by {COMMAND}.",
     ]
 
 
@@ -182,7 +182,10 @@ def markdown(words: Sequence[str], sections: Sequence[Section], found: Sequence[
             parts.append(f"![{section.title}]({section.figure})")
         if section.columns:
             parts.append(table([*map(_escaped, section.columns)], [[*map(_escaped, row)] for row in section.rows]))
-    parts += ["## Examples", f"Test poems as seeds 0 to {len(found) - 1} draw them, 30 % of the characters hidden."]
+    parts += [
+        "## Examples",
+        f"The first {len(found)} test poems in an order drawn with seed 0, 30 % of the characters hidden.",
+    ]
     if has_picture:
         parts.append("![examples](examples.png)")
     for one in found:

@@ -53,10 +53,13 @@ def way_title(name: str) -> str:
     """Return how a way of filling is called in the report.
 
     >>> way_title("diffusion 1"), way_title("diffusion without counts 4")
-    ('diffusion, 1 step', 'diffusion without counts, 4 steps')
+    ('diffusion, 1 step', 'without counts: diffusion, 4 steps')
     """
+    kind, plain, way = name.partition(" without counts")
+    if plain:
+        return f"without counts: {way_title(kind + way)}"
     if name.startswith("diffusion"):
-        words, number = name.rsplit(" ", 1)
+        words, number = name.replace("diffusion prefix", "diffusion, trained with prefixes").rsplit(" ", 1)
         return f"{words}, {number} step" + ("s" if number != "1" else "")
     return WAY_TITLES.get(name, name)
 
@@ -72,8 +75,12 @@ def percent(row: Mapping[str, float] | None, key: str = "accuracy") -> str:
 def accuracy_section(metrics: Metrics, size: str, key: str = "accuracy") -> Section:
     """Accuracy (or top-5 accuracy) of every way against the share of hidden tokens."""
     levels = metrics["sizes"][size]
-    names = list(dict.fromkeys(name for row in levels.values() for name in row["ways"]))
+    # the diffusion model's ways are one row, in the number of steps that was chosen at each level
+    chosen = {row["chosen"]["diffusion"] for row in levels.values()}
+    names = list(dict.fromkeys(name for row in levels.values() for name in row["ways"] if name not in chosen))
+    ours = [percent(row["ways"][row["chosen"]["diffusion"]], key) for row in levels.values()]
     rows = [[way_title(name), *(percent(row["ways"].get(name), key) for row in levels.values())] for name in names]
+    rows.insert(0, ["diffusion, steps as chosen", *ours])
     what = "Right among the hidden tokens" if key == "accuracy" else "Right token among the five likeliest"
     note = f"{what}, in percent" + (", with 95 % bootstrap intervals over poems." if key == "accuracy" else ".")
     columns = ["way to fill", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
