@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("name", choices=tuple(BENCHMARKS), help="which one")
     parser.add_argument("--preset", choices=("cpu", "gpu"), default="cpu", help="size of the benchmark")
     parser.add_argument("--poems", metavar="JSONL", help="file of poems (default: the variable GENCLS_POEMS)")
-    parser.add_argument("--source", choices=("auto", "file", "hub", "registry"), default="auto")
+    parser.add_argument("--source", choices=("auto", "file", "hub", "registry"), help="where poems are looked for")
     parser.add_argument("--run", metavar="RUN", help="folder of models and answers (default: runs/poems-PRESET)")
     parser.add_argument("--output", help="folder of the report (default: reports/poems)")
 
