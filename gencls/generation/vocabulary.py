@@ -103,13 +103,23 @@ def vocabulary_of(tokenizer: Any, vocab_size: int) -> Vocabulary:
     tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     tokens += [""] * (vocab_size - len(tokens))
     banned = _banned(tokenizer, tokens)
-    if any(token.startswith("##") for token in tokens):
+    sign = _sign(tokens)
+    if sign == "##":
         return _word_pieces(tokenizer, tokens, banned)
-    space = next((sign for sign in ("\u0120", "\u2581") if any(token.startswith(sign) for token in tokens)), None)
-    if space is None:
+    if sign is None:
         no, yes = np.zeros(vocab_size, dtype=bool), np.ones(vocab_size, dtype=bool)
         return Vocabulary(tokenizer, [f" {token}" for token in tokens], banned, no, yes, True, False)
-    return _spaced_pieces(tokenizer, tokens, banned, space)
+    return _spaced_pieces(tokenizer, tokens, banned, sign)
+
+
+def _sign(tokens: Sequence[str]) -> str | None:
+    """What most tokens with a sign begin with: ``##`` that goes on with a word, or one of the two signs of a space.
+
+    Any of them may be a token of its own in another kind of vocabulary: byte-level ones hold Markdown's headings.
+    """
+    counts = {sign: sum(token.startswith(sign) for token in tokens) for sign in ("##", "\u0120", "\u2581")}
+    best = max(counts, key=lambda sign: counts[sign])
+    return best if counts[best] else None
 
 
 def _banned(tokenizer: Any, tokens: Sequence[str]) -> BoolArray:

@@ -118,11 +118,11 @@ def tiny_model() -> LanguageModel:
 
 
 #: Pieces as a tokenizer has them: markup, a terminal's escape sequence and a line's end are tokens like any other.
-PIECES = (" the", " film", " was", " un", "believ", "able", ".", " </script><b>", "\x1b[31m", "\n", " [red]", " 诗")
+TOY_PIECES = (" the", " film", " was", " un", "believ", "able", ".", " </script><b>", "\x1b[31m", "\n", " [red]", " 诗")
 
 
 def make_trajectory(
-    pieces: Sequence[str] = PIECES,
+    pieces: Sequence[str] = TOY_PIECES,
     *,
     n_given: int = 2,
     per_step: int = 4,
