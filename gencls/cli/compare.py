@@ -95,9 +95,18 @@ def _writers(args: argparse.Namespace, config: GenerationConfig) -> dict[str, Ca
     network = causal.model.to(device=device, dtype=getattr(torch, chosen))
     writer = CausalWriter.of(network, causal.tokenizer, causal.start_id)
     return {
-        f"diffusion ({args.model.name})": lambda: generate(model, config, prefix=args.prompt, seed=args.seed)[0],
-        f"autoregressive ({args.ar})": lambda: writer.write(config, prefix=args.prompt, seed=args.seed),
+        f"diffusion ({args.model.name}, {_size(model.denoiser)})": lambda: generate(
+            model, config, prefix=args.prompt, seed=args.seed
+        )[0],
+        f"autoregressive ({Path(args.ar).name}, {_size(network)})": lambda: writer.write(
+            config, prefix=args.prompt, seed=args.seed
+        ),
     }
+
+
+def _size(network: Any) -> str:
+    """Parameters of a network in millions: a smaller one is faster for that alone."""
+    return f"{sum(value.numel() for value in network.parameters()) / 1e6:.3g} M parameters"
 
 
 def _print(args: argparse.Namespace, shown: list[Trajectory]) -> None:
