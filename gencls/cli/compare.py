@@ -75,7 +75,7 @@ def _config(args: argparse.Namespace) -> GenerationConfig:
 
 
 def _writers(args: argparse.Namespace, config: GenerationConfig) -> dict[str, Callable[[], Trajectory]]:
-    """Both sides by their names: on one device, in one precision."""
+    """Both sides by their names and sizes: on one device, in one precision."""
     from dataclasses import replace
 
     import torch
@@ -94,19 +94,16 @@ def _writers(args: argparse.Namespace, config: GenerationConfig) -> dict[str, Ca
     causal = load_causal(args.ar)
     network = causal.model.to(device=device, dtype=getattr(torch, chosen))
     writer = CausalWriter.of(network, causal.tokenizer, causal.start_id)
+    given = {"prefix": args.prompt, "seed": args.seed}
     return {
-        f"diffusion ({args.model.name}, {_size(model.denoiser)})": lambda: generate(
-            model, config, prefix=args.prompt, seed=args.seed
-        )[0],
-        f"autoregressive ({Path(args.ar).name}, {_size(network)})": lambda: writer.write(
-            config, prefix=args.prompt, seed=args.seed
-        ),
+        f"diffusion, {_size(model.denoiser)}": lambda: generate(model, config, **given)[0],
+        f"{Path(args.ar).name}, {_size(network)}": lambda: writer.write(config, **given),
     }
 
 
 def _size(network: Any) -> str:
-    """Parameters of a network in millions: a smaller one is faster for that alone."""
-    return f"{sum(value.numel() for value in network.parameters()) / 1e6:.3g} M parameters"
+    """Parameters of a network in millions, for its title: a smaller one is faster for that alone."""
+    return f"{sum(value.numel() for value in network.parameters()) / 1e6:.3g} M"
 
 
 def _print(args: argparse.Namespace, shown: list[Trajectory]) -> None:

@@ -30,7 +30,7 @@ def test_both_write_and_are_shown(toy_run, tiny_causal, tmp_path, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
     ours, theirs = (json.loads(line) for line in out.splitlines()[:2])
-    assert ours["name"].startswith("diffusion") and theirs["name"].startswith("autoregressive")
+    assert ours["name"].startswith("diffusion, 0.0") and theirs["name"].startswith(f"{tiny_causal.name}, 0.0")
     assert (ours["n_tokens"], ours["n_forwards"]) == (6, 3)
     assert (theirs["n_tokens"], theirs["n_forwards"]) == (6, 6)
     assert ours["text"].startswith("abc") and theirs["text"].startswith("abc")
