@@ -57,6 +57,11 @@ def read_held_out_scores(path: Path) -> dict[str, NDArray[Any]]:
         return {name: archive[name] for name in archive.files}
 
 
+def quarters_by_length(n_tokens: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """Return the rows of the shortest to the longest quarter of the texts."""
+    return np.array_split(np.argsort(n_tokens, kind="stable"), QUARTERS)
+
+
 def _uncalibrated(evidence: FloatArray, lengths: FloatArray, log_prior: FloatArray) -> FloatArray:
     return log_posterior(evidence, log_prior)
 
@@ -93,7 +98,7 @@ def calibration_rows(held: Scores, test: Scores, *, seed: int = 0) -> list[Row]:
     evidence = mean_over_draws(test["evidence"] if "evidence" in test else test["samples"])
     log_prior, y, lengths = test["log_prior"], test["y"], test["n_tokens"]
     metrics = partial(classification_metrics, generator=np.random.default_rng(seed))
-    quarters = np.array_split(np.argsort(lengths, kind="stable"), QUARTERS)
+    quarters = quarters_by_length(lengths)
     rows = []
     for method, calibrate in fitted(held, log_prior).items():
         log_proba = calibrate(evidence, lengths, log_prior)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
+from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters_by_length, read_held_out_scores
 from gencls.data.storage import read_json
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
@@ -75,10 +75,9 @@ def _correct(scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def length_quartiles(scores: Mapping[str, Any]) -> list[Row]:
     """Return accuracy and mean confidence of the shortest to the longest quarter of the texts."""
-    order = np.argsort(scores["n_tokens"], kind="stable")
     confidence, correct = confidence_and_correct(scores["log_proba"], scores["y"])
     rows = []
-    for part in np.array_split(order, 4):
+    for part in quarters_by_length(scores["n_tokens"]):
         lengths = scores["n_tokens"][part]
         facts = {"shortest": int(lengths.min()), "longest": int(lengths.max()), "n_texts": len(part)}
         rows.append({**facts, "accuracy": float(correct[part].mean()), "confidence": float(confidence[part].mean())})

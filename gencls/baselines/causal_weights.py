@@ -8,7 +8,6 @@ SHA-256 of each file: a folder that was cut short or changed is made again.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import os
@@ -25,6 +24,7 @@ from transformers import logging as transformers_logging
 
 from gencls.data.archive import extract
 from gencls.data.artefacts import artefact_of, cache_dir
+from gencls.data.fingerprint import sha256_of
 from gencls.data.storage import read_json, write_json
 
 logger = logging.getLogger("gencls.baselines")
@@ -137,12 +137,4 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def _digests(folder: Path) -> dict[str, Any]:
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != DIGESTS}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != DIGESTS}

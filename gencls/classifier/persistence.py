@@ -12,10 +12,18 @@ import torch
 from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
-from gencls.data.storage import read_json, write_json
+from gencls.data.storage import write_json
 from gencls.diffusion.backbones import load_tokenizer
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.saved import TOKENIZER, WEIGHTS, backbone_as_dict, backbone_from_dict, load_weights, save_parts
+from gencls.diffusion.saved import (
+    TOKENIZER,
+    WEIGHTS,
+    backbone_as_dict,
+    backbone_from_dict,
+    checked_config,
+    load_weights,
+    save_parts,
+)
 from gencls.likelihood.adaptive import StoppingRule
 from gencls.training.per_class import conditioning_of
 
@@ -99,23 +107,8 @@ def _rule_and_weighting(data: Mapping[str, Any]) -> tuple[StoppingRule | None, L
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.exists():
-        raise FileNotFoundError(
-            three_parts(f"a trained run with {CONFIG}", f"none in {folder}", "Train one: gencls train-per-class.")
-        )
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ValueError(three_parts(f"a {FORMAT} file", f"{path.name} of another kind", "Check the folder."))
-    if not isinstance(data.get("format_version"), int) or data["format_version"] > FORMAT_VERSION:
-        raise ValueError(
-            three_parts(
-                f"format version {FORMAT_VERSION} or older",
-                f"version {data.get('format_version')} in {folder}",
-                "Install a newer gencls.",
-            )
-        )
-    return dict(data)
+    missing = three_parts(f"a trained run with {CONFIG}", f"none in {folder}", "Train one: gencls train-per-class.")
+    return checked_config(folder / CONFIG, format_name=FORMAT, newest=FORMAT_VERSION, missing=missing)
 
 
 def _labels_to_json(classes: np.ndarray) -> dict[str, Any]:

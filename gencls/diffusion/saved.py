@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gencls.data.errors import three_parts
+from gencls.data.storage import read_json
 from gencls.diffusion.backbones import Backbone, build_backbone
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer"
@@ -39,6 +40,42 @@ def backbone_as_dict(backbone: Backbone) -> dict[str, Any]:
 def backbone_from_dict(saved: dict[str, Any], tokenizer: Any) -> Backbone:
     """Build the parts of a saved backbone with random weights, for `load_weights`."""
     return build_backbone(saved["name"], saved["config"], tokenizer, has_head=saved["has_head"], source=saved["source"])
+
+
+def checked_config(path: Path, *, format_name: str, newest: int, missing: str) -> dict[str, Any]:
+    """Read the JSON file that says what a saved folder is.
+
+    Parameters
+    ----------
+    path : Path
+    format_name : str
+        Its entry ``format``.
+    newest : int
+        Newest ``format_version`` that can be read.
+    missing : str
+        The error where there is no such file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        A file of another kind, or of a newer version.
+    """
+    if not path.exists():
+        raise FileNotFoundError(missing)
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != format_name:
+        raise ValueError(three_parts(f"a {format_name} file", f"{path.name} of another kind", "Check the folder."))
+    version = data.get("format_version")
+    if not isinstance(version, int) or version > newest:
+        got = f"version {version} in {path.parent}"
+        raise ValueError(three_parts(f"format version {newest} or older", got, "Install a newer gencls."))
+    return data
 
 
 def owned(denoiser: nn.Module) -> dict[str, torch.Tensor]:

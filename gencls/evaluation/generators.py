@@ -15,13 +15,13 @@ from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.language_model import CONFIG, LanguageModel
 from gencls.diffusion.windows import text_windows
+from gencls.evaluation.runs import RUN, refuse_other_run
 from gencls.reporting.records import run_record
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
 from gencls.training.streaming import StreamedTexts
 
 logger = logging.getLogger("gencls.evaluation")
-RUN = "run.json"
 
 
 def train_language_model_run(
@@ -128,8 +128,4 @@ def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     old = read_json(path)
-    differing = [key for key in identity if old.get(key) != identity[key]]
-    if differing:
-        got = f"a run with another {' and '.join(differing)} in {path.parent}"
-        expected = "an empty folder, or a run of the same data and options to resume"
-        raise ValueError(three_parts(expected, got, "Give another --output."))
+    refuse_other_run([key for key in identity if old.get(key) != identity[key]], path.parent)

