@@ -20,10 +20,12 @@ from benchmarks.accuracy_calibration import write_held_out_scores
 from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect
+from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
 from gencls.reporting.records import run_record
+from gencls.training.config import TrainConfig
 
 logger = logging.getLogger("gencls.benchmarks")
 #: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
@@ -31,10 +33,17 @@ EVALUATION, DONE = "evaluation", "task.json"
 
 
 def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = None, progress: bool = False) -> Path:
-    """Train and evaluate one model; nothing is done twice. Returns the folder of its evaluation."""
+    """Train and evaluate one model; nothing is done twice. Returns the folder of its evaluation.
+
+    Raises
+    ------
+    ValueError
+        If it is evaluated already, with another recipe or on other texts.
+    """
     folder = runs / chosen.name
     output = folder / EVALUATION
     if (output / DONE).exists():
+        _check_same_evaluation(chosen, folder, max_texts)
         logger.info("%s is evaluated already", chosen.name)
         return output
     logger.info("%s", chosen.name)
@@ -61,6 +70,16 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
         {"data": chosen.data, "variant": chosen.variant, "seed": chosen.config.seed, "max_texts": max_texts},
     )
     return output
+
+
+def _check_same_evaluation(chosen: Task, folder: Path, max_texts: int | None) -> None:
+    trained = {**TrainConfig().as_dict(), **read_json(folder / "run.json")["config"]}
+    wanted = {**chosen.config.as_dict(), "max_texts": max_texts}
+    found = {**trained, "max_texts": read_json(folder / EVALUATION / DONE)["max_texts"]}
+    if differing := [name for name, value in wanted.items() if found[name] != value]:
+        got = f"one with another {', '.join(differing)} in {folder.name}"
+        todo = "A test split is scored once: take back the change, or remove the folder and say so."
+        raise ValueError(three_parts("no evaluation, or one of the same recipe and texts", got, todo))
 
 
 def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:

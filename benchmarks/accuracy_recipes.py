@@ -72,7 +72,19 @@ _CPU = {
     "r8": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
     "r52": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
     "20ng": {**_TOPICS, "adapt_steps": 100, "class_steps": 100},
-    "chinese_reviews": {**_SENTENCES, "adapt_steps": 150, "class_steps": 150},
+    # no pretrained backbone of a registry reads Chinese: characters, from scratch
+    "chinese_reviews": {
+        **_SENTENCES,
+        "backbone": "scratch-128x3",
+        "backbone_layers": None,
+        "adapt_steps": 1000,
+        "class_steps": 500,
+        "learning_rate": 2e-3,
+        "head_learning_rate": 2e-3,
+        "freeze_embeddings": False,
+        "smoothing": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        "pair_smoothing": (4.0, 8.0, 16.0, 32.0, 64.0),
+    },
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}

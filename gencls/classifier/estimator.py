@@ -204,7 +204,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
         device = choose_device(self.device)
         self.precision_ = resolve_precision(config.precision, device)
-        backbone = load_backbone(self.backbone, n_layers=self.backbone_layers)
+        backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=parts["train"][0])
         self.tokenizer_ = backbone.tokenizer
         self.backbone_ = backbone
         splits = {name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()}

@@ -54,6 +54,8 @@ REGISTRY_MODELS = {
     )
 }
 TINY = "tiny-random"
+#: The file that makes a folder a saved language model; see `gencls.diffusion.language_model`.
+LANGUAGE_MODEL = "language_model.json"
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Backbone:
         One line: where the weights came from.
     is_pretrained : bool
         False for random weights, from which no head can be fitted.
+    is_adapted : bool
+        Whether encoder, head and bias come from a masked-diffusion language model: nothing of them is started anew.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Backbone:
     has_head: bool
     source: str
     is_pretrained: bool = True
+    is_adapted: bool = False
 
 
 def load_backbone(
@@ -105,8 +110,9 @@ def load_backbone(
     ----------
     name : str
         ``minilm`` (hub, else the registry artefact), ``scratch`` or ``scratch-256x4`` (random weights of that width
-        and number of layers over the characters of `texts`), ``tiny-random`` (for tests), a folder, or any name that
-        `AutoModelForMaskedLM` takes from the hub.
+        and number of layers over the characters of `texts`), ``tiny-random`` (for tests), a run folder of ``train-lm``
+        (its language model goes on from where it is), another folder, or any name that `AutoModelForMaskedLM` takes
+        from the hub.
     n_layers : int, optional
         Keep only the first layers. The last layers of a sentence encoder serve its pooling, not its tokens.
     cache : Path, optional
@@ -129,6 +135,8 @@ def load_backbone(
         return _tiny(n_layers)
     if size := size_of(name):
         return _scratch(name, *size, texts)
+    if (Path(name) / LANGUAGE_MODEL).exists():
+        return _adapted(name, n_layers)
     place, source = _locate(name, cache)
     model, has_head = _pretrained(name, place)
     tokenizer = load_tokenizer(place)
@@ -278,6 +286,20 @@ def _scratch(name: str, width: int, n_layers: int, texts: Iterable[str] | None) 
     model = scratch_model(tokenizer, width, n_layers)
     backbone = split_model(name, model, tokenizer, has_head=False, source="random weights over characters")
     return replace(backbone, is_pretrained=False)
+
+
+def _adapted(name: str, n_layers: int | None) -> Backbone:
+    from gencls.diffusion.language_model import LanguageModel  # it is made of a backbone itself
+
+    if n_layers is not None:
+        got = f"n_layers={n_layers} for the language model {Path(name).name}"
+        raise ValueError(three_parts("all layers of a trained language model", got, "Leave out backbone_layers."))
+    model = LanguageModel.load(name)
+    if len(model.denoiser.pairs.values):
+        got = f"{Path(name).name}, which has a table of neighbours"
+        raise ValueError(three_parts("a language model that is a network alone", got, "Use another backbone."))
+    source = f"language model {Path(name).name} of {model.backbone.name}"
+    return replace(model.backbone, name=name, bias=model.denoiser.bias.detach().clone(), source=source, is_adapted=True)
 
 
 def _tiny(n_layers: int | None) -> Backbone:

@@ -11,7 +11,7 @@ import torch
 
 from gencls.data.errors import nearest, three_parts
 from gencls.data.storage import write_json
-from gencls.diffusion.backbones import Backbone, load_tokenizer
+from gencls.diffusion.backbones import LANGUAGE_MODEL, Backbone, load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.saved import (
@@ -26,7 +26,7 @@ from gencls.diffusion.saved import (
 
 FORMAT = "gencls-language-model"
 FORMAT_VERSION = 1
-CONFIG = "language_model.json"
+CONFIG = LANGUAGE_MODEL
 #: Texts -> class probabilities (N, C).
 Posterior = Callable[[Sequence[str]], Any]
 

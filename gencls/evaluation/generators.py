@@ -69,7 +69,8 @@ def train_language_model_run(
     if (folder / CONFIG).exists():
         logger.info("%s is trained already; give another --output to train again", folder)
         return LanguageModel.load(folder, device=choose_device(device))
-    backbone = load_backbone(config.backbone, n_layers=config.backbone_layers)
+    texts_at_hand = None if corpus.is_stream else corpus.open()
+    backbone = load_backbone(config.backbone, n_layers=config.backbone_layers, texts=texts_at_hand)
     place = {"name": data, "source": source, "text_column": text_column, "came_from": corpus.source}
     record = run_record(command or f"gencls train-lm {data}", config.as_dict(), config.seed)
     texts = _windows(corpus, backbone.tokenizer, config)

@@ -16,6 +16,7 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.pairs import pair_scores
 from gencls.diffusion.statistics import ClassStatistics
 from gencls.evaluation.costs import (
@@ -112,14 +113,13 @@ def fit_encoder(classifier: DiffusionClassifier, data: Data, *, progress: bool) 
 
 def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> EncoderClassifier:
     """Return the discriminative rival: all layers of the backbone, as many training texts as all stages together."""
-    backbone = load_backbone(classifier.backbone)
-    frame, plan = backbone.frame, classifier.training_record_["plan"]
-    config = classifier.train_config()
-    for place, module in backbone.encoder.named_modules():
+    encoder, frame = _fresh_encoder(classifier), classifier.backbone_.frame
+    config, plan = classifier.train_config(), classifier.training_record_["plan"]
+    for place, module in encoder.named_modules():
         if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
             module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
     return EncoderClassifier(
-        backbone.encoder.to(classifier.denoiser_.bias.device),
+        encoder.to(classifier.denoiser_.bias.device),
         cls_id=frame.bos,
         sep_id=frame.eos,
         pad_id=frame.pad,
@@ -129,6 +129,14 @@ def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> E
         random_state=config.seed,
         progress=progress,
     )
+
+
+def _fresh_encoder(classifier: DiffusionClassifier) -> torch.nn.Module:
+    """The backbone's encoder before any training; over the classifier's own vocabulary, where that is of its texts."""
+    if size := size_of(classifier.backbone):
+        encoder: torch.nn.Module = scratch_model(classifier.tokenizer_, *size).base_model
+        return encoder
+    return load_backbone(classifier.backbone).encoder
 
 
 def _count_costs(n_features: float, n_texts: int, n_classes: int) -> dict[str, Any]:

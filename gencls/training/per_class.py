@@ -115,7 +115,8 @@ def train_denoiser(
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
-    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.is_pretrained else 0.0
+    fits_head = backbone.is_pretrained and not backbone.is_adapted
+    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if fits_head else 0.0
     stages = _stages(texts, config)
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     stage_options = {
@@ -194,7 +195,7 @@ def _set_statistics(
     )
     full = statistics.table(**chosen)
     denoiser.set_unigram(
-        None if backbone.has_head else torch.from_numpy(full.log_frequencies).float(),
+        None if backbone.has_head or backbone.is_adapted else torch.from_numpy(full.log_frequencies).float(),
         torch.from_numpy(full.deviations).float(),
     )
     keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)

@@ -85,6 +85,16 @@ def test_an_evaluation_is_not_made_twice(runs, monkeypatch):
     assert (folder / DONE).exists()
 
 
+@pytest.mark.parametrize("change", [{"class_steps": 3}, {"max_texts": 5}])
+def test_an_evaluation_of_another_recipe_is_not_taken_for_this_one(runs, change):
+    config = {"backbone": "tiny-random", "adapt_steps": 2, "class_steps": 2, "batch_size": 8, "max_length": 24}
+    options = {**config, **change}
+    max_texts = options.pop("max_texts", None)
+    wanted = Task("toy.csv", "generative", TrainConfig(**options), RIVALS)
+    with pytest.raises(ValueError, match=f"another {next(iter(change))} in toy-generative-0"):
+        run_task(wanted, runs, command="test", max_texts=max_texts)
+
+
 def test_a_summary_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="an evaluation to summarise"):
         summarise(tmp_path, tmp_path / "report", size="cpu", command="c")

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.language_model import LanguageModel
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import PRESETS, language_model_preset, train_language_model
+from gencls.training.per_class import train_denoiser
 from gencls.training.streaming import FRONT, StreamedTexts
 
 OPTIONS = {
@@ -38,7 +40,7 @@ def train(folder, texts, *, kill_at=None, **changes):
             raise Stopped
 
     config = TrainConfig(**{**OPTIONS, **changes})
-    return train_language_model(load_backbone("tiny-random"), texts, config, folder, on_step=on_step)
+    return train_language_model(load_backbone(config.backbone), texts, config, folder, on_step=on_step)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,30 @@ def test_a_saved_model_is_the_same(tmp_path, texts):
         "model.safetensors",
         "tokenizer",
     }
+
+
+def test_a_trained_language_model_is_a_backbone_that_goes_on_from_where_it_is(tmp_path, texts, split):
+    model = train(tmp_path / "run", texts, adapt_steps=6)
+    folder = model.save(tmp_path / "model")
+    config = TrainConfig(backbone=str(folder), adapt_steps=0, class_steps=0, max_length=24, precision="float32")
+    backbone, parts = load_backbone(str(folder)), split(40)
+    made = train_denoiser(backbone, parts, parts, ["a", "b"], config, tmp_path / "classes").denoiser
+    hidden = np.ones(len(texts[0]), dtype=bool)
+    hidden[0] = False
+    batch = frame_rows(texts[:1], [hidden], [hidden], made.frame)
+    with torch.no_grad():
+        own, classes_none = (model.denoiser(batch, torch.tensor([0])), made(batch, torch.tensor([2])))
+    torch.testing.assert_close(own, classes_none)  # without a class: nothing of it was started anew
+    assert train(tmp_path / "goes_on", texts, adapt_steps=0, backbone=str(folder)).record["head_gain_nats"] == 0.0
+
+
+def test_a_language_model_is_a_backbone_as_a_whole(tmp_path, texts):
+    folder = train(tmp_path / "run", texts, adapt_steps=1).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="Leave out backbone_layers"):
+        load_backbone(str(folder), n_layers=1)
+    neighbours = train(tmp_path / "neighbours", texts, adapt_steps=1, neighbour_smoothing=1.0)
+    with pytest.raises(ValueError, match="table of neighbours"):
+        load_backbone(str(neighbours.save(tmp_path / "with_table")))
 
 
 def test_damaged_folders_are_said(tmp_path, texts):
