@@ -16,8 +16,8 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.pairs import pair_scores
+from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.statistics import ClassStatistics
 from gencls.evaluation.costs import (
     forward_flops,
