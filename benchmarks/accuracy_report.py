@@ -81,6 +81,9 @@ Accuracy and mean confidence from the shortest to the longest quarter of the tex
 
 ## Costs
 
+Operations are estimates from the numbers of weights, tokens and features (`gencls/evaluation/costs.py`); minutes and
+rates are of one machine, which had other work to do at times.
+
 {costs}
 """
 
@@ -164,7 +167,10 @@ def page(
             ["data", "shortest", "", "", "longest"],
             ([_name(row), *map(_quarter, row["lengths"])] for row in generative),
         ),
-        costs=table(["data", "model", "training, min", "test texts/s"], _costs(rows, evaluations)),
+        costs=table(
+            ["data", "model", "training, min", "training, GFLOP", "MFLOP a text", "test texts/s"],
+            _costs(rows, evaluations),
+        ),
     )
 
 
@@ -258,5 +264,11 @@ def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
         variant = {"diffusion": "generative", "hybrid": "hybrid"}.get(row["model"])
         rate = rates.get((row["data"], row["seed"], variant))
         minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
-        cells.append([_name(row), title(row["model"]), minutes, "–" if rate is None else f"{rate:.1f}"])
+        flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]
+        cells.append([_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
     return cells
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    """A number with three digits that count, in a unit."""
+    return "–" if value is None else f"{float(f'{value / unit:.3g}'):,g}"

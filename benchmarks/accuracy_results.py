@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters_by_length, read_held_out_scores
 from gencls.data.storage import read_json
+from gencls.diffusion.saved import WEIGHTS
+from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
 
@@ -22,9 +25,9 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
     metrics, run = read_json(folder / "metrics.json"), read_json(folder / "run.json")
     scores = load_scores(folder / "scores.npz")
     own = metrics["diffusion"]
-    costs = {"diffusion": run["training"]["seconds"]}
-    costs |= {name: entry["seconds"] for name, entry in run["baselines"].items()}
-    models = {name: _model(metrics[name], costs.get(name)) for name in metrics}
+    own_costs = _own_costs(folder.parent / WEIGHTS, run, own, scores)
+    costs = {"diffusion": own_costs, **{name: _costs(entry) for name, entry in run["baselines"].items()}}
+    models = {name: _model(metrics[name], costs.get(name, _costs({}))) for name in metrics}
     if own.get("uncalibrated"):
         models["diffusion"]["uncalibrated"] = {name: own["uncalibrated"][name] for name in KEPT}
     return {
@@ -54,10 +57,39 @@ def _calibration(folder: Path, scores: Mapping[str, Any]) -> list[Row]:
     return calibration_rows(read_held_out_scores(path), scores) if path.exists() else []
 
 
-def _model(row: Mapping[str, Any], seconds: float | None) -> Row:
+def _costs(record: Mapping[str, Any]) -> Row:
+    names = {"train_seconds": "seconds", "train_flops": "train_flops", "score_flops_per_text": "score_flops_per_text"}
+    return {name: record.get(key) for name, key in names.items()}
+
+
+def _own_costs(weights: Path, run: Mapping[str, Any], own: Mapping[str, Any], scores: Mapping[str, Any]) -> Row:
+    """What the diffusion model cost, from the shapes of its weights, its steps and the lengths of its texts."""
+    with safe_open(weights, "np") as file:
+        sizes = DenoiserSizes.of({name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
+    config, length = run["config"], float(np.mean(scores["n_tokens"]))
+    n_classes, n_scored = len(scores["class_names"]), min(config["n_scored"], length)
+    rows = {name: run["training"][name]["steps"] * config["batch_size"] for name in ("adapt", "classes")}
+    n_rows = sum(rows.values())
+    decided = rows["classes"] * n_scored if config["hybrid_weight"] > 0 else 0.0
+    return {
+        "train_seconds": run["training"]["seconds"],
+        "train_flops": denoiser_training_flops(
+            sizes, n_rows * length, n_rows * n_scored, n_decided=decided, n_classes=n_classes
+        ),
+        "score_flops_per_text": denoiser_scoring_flops(
+            sizes,
+            length,
+            n_forwards=own["forwards_per_text_per_class"],
+            n_draws=config["n_mc_samples"],
+            n_classes=n_classes,
+        ),
+    }
+
+
+def _model(row: Mapping[str, Any], costs: Row) -> Row:
     low, high = wilson_interval(round(row["accuracy"] * row["n_texts"]), row["n_texts"])
     values = {name: row[name] for name in KEPT}
-    return {**values, "accuracy_low": float(low), "accuracy_high": float(high), "train_seconds": seconds}
+    return {**values, "accuracy_low": float(low), "accuracy_high": float(high), **costs}
 
 
 def _split_facts(data: Mapping[str, Any]) -> Row:

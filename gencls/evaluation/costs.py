@@ -9,7 +9,9 @@ spend two for each non-zero feature and output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,86 @@ def training_flops(n_parameters: int, n_tokens: float, *, n_trainable: int | Non
 def linear_flops(n_features: float, n_outputs: int) -> float:
     """Return the operations of a linear model on a text of `n_features` non-zero features."""
     return 2.0 * n_features * n_outputs
+
+
+@dataclass(frozen=True)
+class DenoiserSizes:
+    """Weights of a denoiser by how often they multiply.
+
+    Attributes
+    ----------
+    encoder : int
+        Of every token of a row.
+    head, projection : int
+        Of every scored token; the projection is frozen with the word embeddings it is tied to.
+    class_maps : int
+        Of every scored token and class, those of one class: its low-rank map, and the map's part of the projection.
+    """
+
+    encoder: int
+    head: int
+    projection: int
+    class_maps: int
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Sequence[int]]) -> DenoiserSizes:
+        """Read them from the shapes of a saved denoiser's tensors by name (mode ``conditional``)."""
+        matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
+
+        def total(prefix: str) -> int:
+            return sum(n for name, n in matrices.items() if name.startswith(prefix) and "embeddings" not in name)
+
+        n_words, width = shapes["class_bias"][1], shapes["gate.weight"][1]
+        rank = shapes["network.down"][1] if "network.down" in shapes else 0
+        return cls(total("network.encoder."), total("network.head."), n_words * width, rank * (2 * width + n_words))
+
+
+def denoiser_training_flops(
+    sizes: DenoiserSizes, n_tokens: float, n_scored: float, *, n_decided: float = 0.0, n_classes: int = 0
+) -> float:
+    """Return the operations of training a denoiser.
+
+    Parameters
+    ----------
+    sizes : DenoiserSizes
+    n_tokens, n_scored : float
+        Tokens of all rows, and those that were scored.
+    n_decided : float
+        Scored tokens of rows whose decision was trained too (`hybrid`): scored under every class.
+    n_classes : int
+
+    Examples
+    --------
+    >>> denoiser_training_flops(DenoiserSizes(100, 10, 50, 0), 8, 2)
+    5320.0
+    """
+    own = training_flops(sizes.encoder, n_tokens) + training_flops(sizes.head + sizes.class_maps, n_scored)
+    own += training_flops(sizes.projection, n_scored, n_trainable=0)
+    more = max(n_classes - 1, 0) * n_decided
+    return own + more * (4.0 * sizes.projection + 6.0 * sizes.class_maps)
+
+
+def denoiser_scoring_flops(
+    sizes: DenoiserSizes, length: float, *, n_forwards: float, n_draws: int, n_classes: int
+) -> float:
+    """Return the operations of scoring a text under all classes, which share the encoder.
+
+    Parameters
+    ----------
+    sizes : DenoiserSizes
+    length : float
+        Tokens of the text; every draw scores each of them once.
+    n_forwards : float
+        Passes of the encoder.
+    n_draws, n_classes : int
+
+    Examples
+    --------
+    >>> denoiser_scoring_flops(DenoiserSizes(100, 10, 50, 5), 8, n_forwards=3, n_draws=2, n_classes=2)
+    7040.0
+    """
+    scored = n_draws * length * (sizes.head + sizes.projection + n_classes * sizes.class_maps)
+    return forward_flops(sizes.encoder, n_forwards * length) + 2.0 * scored
 
 
 def mean_length(ids: Sequence[Any]) -> float:

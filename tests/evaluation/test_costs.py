@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from gencls.baselines.causal import new_causal
 from gencls.baselines.causal_per_class import add_adapters
 from gencls.baselines.words import word_counter
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.batches import frame_rows
+from gencls.diffusion.conditioning import ConditioningConfig
+from gencls.diffusion.denoiser import Denoiser
 from gencls.evaluation.costs import (
+    DenoiserSizes,
+    denoiser_scoring_flops,
+    denoiser_training_flops,
     forward_flops,
     matrix_parameters,
     mean_features,
@@ -58,3 +67,28 @@ def test_means():
     assert mean_length([]) == 0.0
     texts = ["a b", "a a", "b"]
     assert mean_features(word_counter(3, longest=1).fit(texts), texts) == pytest.approx(4 / 3)
+
+
+def test_a_denoisers_sizes_are_those_of_its_parts_and_scoring_is_what_torch_counts():
+    backbone = load_backbone("tiny-random")
+    denoiser = Denoiser(backbone, 3, ConditioningConfig("conditional", rank=4)).eval()
+    sizes = DenoiserSizes.of({name: tuple(value.shape) for name, value in denoiser.state_dict().items()})
+    linear = [module for module in denoiser.network.encoder.modules() if isinstance(module, nn.Linear)]
+    assert sizes.encoder == sum(module.weight.numel() for module in linear)
+    width, n_words = backbone.config.hidden_size, denoiser.vocab_size
+    assert (sizes.head, sizes.projection, sizes.class_maps) == (width**2, n_words * width, 4 * (2 * width + n_words))
+    ids, hidden = np.full(40, 8), np.ones(40, dtype=bool)
+    batch = frame_rows([ids], [hidden], [hidden], denoiser.frame)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        denoiser.features(batch, torch.tensor([3]))
+    before_words = replace(sizes, projection=0, class_maps=4 * 2 * width)
+    estimate = denoiser_scoring_flops(before_words, 40, n_forwards=42 / 40, n_draws=1, n_classes=3)
+    # the counter does not see the fused attention; the estimate leaves out the gate and the class embedding
+    assert counter.get_total_flops() == pytest.approx(estimate, rel=0.01)
+
+
+def test_a_decision_costs_the_other_classes():
+    sizes = DenoiserSizes(encoder=100, head=10, projection=50, class_maps=5)
+    plain = denoiser_training_flops(sizes, 80, 20)
+    assert denoiser_training_flops(sizes, 80, 20, n_decided=0, n_classes=7) == plain
+    assert denoiser_training_flops(sizes, 80, 20, n_decided=20, n_classes=3) == plain + 2 * 20 * (4 * 50 + 6 * 5)
