@@ -52,14 +52,17 @@ class DiffusionCollator:
     n_scored : int
         Hidden tokens scored per text, at most; see `objective`.
     prefix_share : float
-        Share of examples with a prefix that is never hidden, of 0 to L - 1 tokens, as generation is given one. The
-        level is then a share of the other tokens.
+        Share of examples with a prefix that is never hidden, as generation is given one. The level is then a share of
+        the other tokens.
+    prefix_tokens : int, optional
+        Length of the prefix, at most L - 1; drawn from 0 to L - 1 if not given.
     """
 
     frame: TokenFrame
     levels: LevelSchedule
     n_scored: int
     prefix_share: float = 0.0
+    prefix_tokens: int | None = None
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
@@ -95,4 +98,6 @@ class DiffusionCollator:
         """Return the length of the prefix; nothing is drawn where no example has one."""
         if self.prefix_share == 0 or generator.random() >= self.prefix_share:
             return 0
+        if self.prefix_tokens is not None:
+            return min(self.prefix_tokens, n_tokens - 1)  # a token is left to be hidden
         return int(generator.integers(n_tokens))

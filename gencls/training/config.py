@@ -79,7 +79,9 @@ class TrainConfig:
     adapt_level_low, class_level_low : float
         Lowest share of hidden tokens in training.
     prefix_share : float
-        Share of training examples whose first tokens, a random number of them, are never hidden.
+        Share of training examples whose first tokens are never hidden.
+    prefix_tokens : int, optional
+        How many tokens that are; a random number if not given.
     neighbour_smoothing : float, optional
         Give a class-free model the counts of neighbours, smoothed by this; see `gencls.diffusion.associations`.
     learning_rate, head_learning_rate, class_learning_rate : float
@@ -128,6 +130,7 @@ class TrainConfig:
     adapt_level_low: float = 0.1
     class_level_low: float = 0.15
     prefix_share: float = 0.0
+    prefix_tokens: int | None = None
     neighbour_smoothing: float | None = None
     learning_rate: float = 5e-4
     head_learning_rate: float = 1e-3
@@ -169,6 +172,7 @@ class TrainConfig:
             if getattr(self, name) < 0:
                 raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
         _check_optional_count("adapter_layers", self.adapter_layers)
+        _check_optional_count("prefix_tokens", self.prefix_tokens)
         self._check_ranges()
         self._check_scoring()
         if self.neighbour_smoothing is not None and not self.neighbour_smoothing > 0:
@@ -178,9 +182,14 @@ class TrainConfig:
             raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
 
     def _check_ranges(self) -> None:
-        for name in ("class_dropout", "adapt_level_low", "class_level_low", "prefix_share"):
+        for name in ("class_dropout", "adapt_level_low", "class_level_low"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))
+        if not 0 <= self.prefix_share <= 1:
+            raise ValueError(three_parts("0 <= prefix_share <= 1", str(self.prefix_share), "Choose a share."))
+        if self.prefix_tokens is not None and not self.prefix_share:
+            got = f"prefix_tokens={self.prefix_tokens} and prefix_share=0"
+            raise ValueError(three_parts("a share of examples with a prefix", got, "Give prefix_share=1.0."))
         for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))

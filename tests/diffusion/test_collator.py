@@ -12,9 +12,9 @@ FRAME = TokenFrame(bos=1, eos=2, pad=0, mask=3)
 N_TOKENS = 12
 
 
-def hidden_of(share, n_examples=2000, n_tokens=N_TOKENS):
+def hidden_of(share, n_examples=2000, n_tokens=N_TOKENS, prefix_tokens=None):
     """Hidden tokens (N, L) of many visits of one text."""
-    collator = DiffusionCollator(FRAME, LevelSchedule(), 100, share)
+    collator = DiffusionCollator(FRAME, LevelSchedule(), 100, share, prefix_tokens)
     ids = np.arange(10, 10 + n_tokens)
     batch = collator([Example(ids, 0, 0, 0, seed) for seed in range(n_examples)])["batch"]
     hidden = (batch.input_ids == FRAME.mask)[:, 1:-1].numpy()
@@ -49,6 +49,26 @@ def test_a_share_of_the_examples_has_one():
     chance = 0.5 * (N_TOKENS + 1) / (2 * N_TOKENS) * (1 + 1 / N_TOKENS)
     mean = hidden_of(0.5)[:, 0].mean()
     assert abs(mean - chance) / np.sqrt(chance * (1 - chance) / 2000) < 4
+
+
+def test_a_prefix_of_a_fixed_length_is_never_hidden_and_all_behind_it_is():
+    hidden = hidden_of(1.0, prefix_tokens=5)
+    assert not hidden[:, :5].any()
+    # every token behind it is hidden equally often: the mean level of the seven that are left
+    n_left, shares = N_TOKENS - 5, hidden[:, 5:].mean(axis=0)
+    chance = (n_left + 1) / (2 * n_left)
+    assert np.abs((shares - chance) / np.sqrt(chance * (1 - chance) / len(hidden))).max() < 4
+
+
+def test_a_text_that_is_all_prefix_keeps_its_last_token_to_hide():
+    hidden = hidden_of(1.0, 20, prefix_tokens=50)
+    assert hidden[:, -1].all() and not hidden[:, :-1].any()
+
+
+def test_half_of_the_examples_have_a_prefix_of_a_fixed_length():
+    share = hidden_of(0.5, prefix_tokens=5)[:, 0].mean()
+    chance = 0.5 * (N_TOKENS + 1) / (2 * N_TOKENS)
+    assert abs(share - chance) / np.sqrt(chance * (1 - chance) / 2000) < 4
 
 
 def test_a_text_of_one_token_is_hidden():

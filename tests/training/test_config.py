@@ -14,6 +14,9 @@ BAD = [
     *({name: 1.0} for name in ("class_dropout", "adapt_level_low", "class_level_low")),
     *({name: 0.0} for name in ("learning_rate", "head_learning_rate", "class_learning_rate")),
     *({"adapter_layers": value} for value in (0, -1, 1.5, "1")),
+    *({"prefix_tokens": value, "prefix_share": 0.5} for value in (0, 2.5)),
+    {"prefix_tokens": 16},
+    *({"prefix_share": value} for value in (-0.1, 1.1)),
     {"checkpoint_steps": 0},
     {"n_folds": 1},
     {"mode": "lora"},
@@ -52,6 +55,7 @@ def test_bad_options_are_refused(options):
         {"order": "uniform", "level_weighting": "learned", "long_texts": "chunks"},
         {"target_flip_rate": 0.49, "long_texts": "chunks"},
         {"mode": "adapter", "adapter_layers": 2},
+        {"prefix_share": 1.0, "prefix_tokens": 16},
     ],
     ids=str,
 )
@@ -90,3 +94,22 @@ def test_unknown_names_get_the_nearest():
         TrainConfig.from_dict({"batchsize": 3})
     with pytest.raises(ValueError, match="demo"):
         preset("demos")
+
+
+def test_options_that_came_later_leave_older_trainings_as_they_are():
+    """The digest of a training with all of them at their defaults is the one that their folders hold."""
+    import hashlib
+
+    import numpy as np
+
+    from gencls.training.examples import TrainingTexts
+    from gencls.training.plan import training_identity
+
+    ids, config = np.arange(3), TrainConfig()
+    later = ("prefix_share", "prefix_tokens", "neighbour_smoothing", "discount", "adapter_layers")
+    free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
+    options = {name: value for name, value in config.as_dict().items() if name not in free}
+    text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
+    expected = hashlib.sha256(text.encode() + ids.astype("<i8").tobytes()).hexdigest()
+    texts = TrainingTexts([ids], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), 1)
+    assert training_identity(texts, ["a"], config) == expected

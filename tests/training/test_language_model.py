@@ -76,6 +76,8 @@ def test_another_training_in_the_folder_is_refused(tmp_path, texts):
     train(tmp_path, texts, adapt_steps=1)
     with pytest.raises(ValueError, match="another training"):
         train(tmp_path, texts, adapt_steps=1, prefix_share=0.2)
+    with pytest.raises(ValueError, match="another training"):
+        train(tmp_path, texts, adapt_steps=1, prefix_tokens=3)
 
 
 def test_a_saved_model_is_the_same(tmp_path, texts):
