@@ -73,7 +73,16 @@ def load_causal(name: str, *, cache: Path | None = None) -> CausalLM:
 
 
 def new_causal(
-    vocab_size: int, *, width: int, n_layers: int, n_heads: int, n_positions: int, seed: int, pad_id: int = 0
+    vocab_size: int,
+    *,
+    width: int,
+    n_layers: int,
+    n_heads: int,
+    n_positions: int,
+    seed: int,
+    pad_id: int = 0,
+    attention_bias: bool = False,
+    initializer_range: float = 0.02,
 ) -> Any:
     """Build a causal model with random weights: rotary positions, tied embeddings, no dropout.
 
@@ -89,6 +98,10 @@ def new_causal(
     seed : int
         Of the weights; the process's random state stays as it is.
     pad_id : int
+    attention_bias : bool
+        Whether queries, keys and values have biases, zero at first.
+    initializer_range : float
+        Standard deviation of the first weights.
 
     Returns
     -------
@@ -103,6 +116,8 @@ def new_causal(
         num_attention_heads=n_heads,
         max_position_embeddings=n_positions,
         tie_word_embeddings=True,
+        attention_bias=attention_bias,
+        initializer_range=initializer_range,
         pad_token_id=pad_id,
         bos_token_id=None,
         eos_token_id=None,
@@ -130,7 +145,7 @@ def start_of(tokenizer: Any) -> int:
 
 def check_causal_name(name: str) -> None:
     """Raise a ValueError, at once, on a name behind which is no folder, artefact, cached model or answering hub."""
-    if Path(name).is_dir() or name in REGISTRY_CAUSAL or hub_reachable() or _is_cached(name):
+    if is_reachable(name):
         return
     raise ValueError(
         three_parts(
@@ -139,6 +154,11 @@ def check_causal_name(name: str) -> None:
             f"Use a folder or a registry model ({nearest(name, REGISTRY_CAUSAL)}).",
         )
     )
+
+
+def is_reachable(name: str) -> bool:
+    """Tell whether behind a name is a folder, an artefact, a cached model or a hub that answers."""
+    return Path(name).is_dir() or name in REGISTRY_CAUSAL or hub_reachable() or _is_cached(name)
 
 
 def _is_cached(name: str) -> bool:

@@ -11,7 +11,7 @@ import torch
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.language_model import LanguageModel, class_free_denoiser
-from gencls.diffusion.scratch import SPECIAL, character_tokenizer
+from gencls.diffusion.scratch import OFFSETS, SPECIAL, character_tokenizer, scratch_model
 from gencls.diffusion.tokens import tokenize
 from gencls.generation.config import GenerationConfig
 from gencls.generation.writing import infill
@@ -41,6 +41,20 @@ def test_the_name_says_the_size_and_the_weights_are_those_of_the_seed() -> None:
     assert not backbones[0].is_pretrained and not backbones[0].has_head
     for one, other in zip(backbones[0].encoder.parameters(), backbones[1].encoder.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_each_head_starts_by_looking_at_a_neighbour_of_its_own() -> None:
+    tokenizer = character_tokenizer(TEXTS * 2)
+    model = scratch_model(tokenizer, 64, 2)
+    model.set_attn_implementation("eager")
+    ids = torch.randint(len(SPECIAL), len(tokenizer), (1, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layers = model(ids, output_attentions=True).attentions
+    places = torch.arange(6, 14)
+    for head, offset in zip(torch.cat([layer[0] for layer in layers]), OFFSETS, strict=True):
+        by_offset = torch.stack([head[places, places + shift].mean() for shift in range(-6, 7)])
+        assert int(by_offset.argmax()) - 6 == offset
+        assert by_offset.max() > 0.4
 
 
 def test_wrong_calls_are_said() -> None:
