@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.poem_config import PRESETS, PoemConfig
-from benchmarks.poem_groups import by_group, by_steps
 from benchmarks.poem_leakage import leakage_curve
-from benchmarks.poem_masks import LINES_SHARE, STRUCTURES
 from benchmarks.poem_material import Material, load_material
-from benchmarks.poem_models import Recipe, record_of, train_model
+from benchmarks.poem_measure import measure
+from benchmarks.poem_models import FINISHED, KINDS, Recipe, record_of, train_model
+from benchmarks.poem_original import original_protocol
+from benchmarks.poem_prefix import N_PREFIX, OLDER_WAY, PREFIX_WAY, behind_prefix
+from benchmarks.poem_pretrained import PRETRAINED, Pair, out_of_reach, pretrained_material
 from benchmarks.poem_report import write_poem_report
-from benchmarks.poem_results import accuracy_row, margin_row, poem_weights, strongest
+from benchmarks.poem_results import accuracy_row, poem_weights
 from benchmarks.poem_run import Clock, now
-from benchmarks.poem_study import Answers, Task, Ways, causal_ways, diffusion_ways, floor_ways, middle_ways
+from benchmarks.poem_study import Answers, Task, Ways, causal_ways, diffusion_ways, floor_ways, joined, middle_ways
 from gencls.reporting.records import run_record
 
 logger = logging.getLogger("gencls.benchmarks")
@@ -49,6 +51,8 @@ class Study:
     progress : bool
     ways : dict
         By size (and "floors").
+    pretrained : Answers, optional
+        Of the pretrained models, which have other tokens.
     """
 
     config: PoemConfig
@@ -58,43 +62,79 @@ class Study:
     clock: Clock
     progress: bool = False
     ways: dict[str, Ways] = field(default_factory=dict)
+    pretrained: Answers | None = None
+
+    @property
+    def sizes(self) -> list[str]:
+        """The sizes that are measured, the pretrained one last."""
+        return [*self.config.sizes, *([PRETRAINED] if self.pretrained else [])]
+
+    def answers_of(self, size: str) -> Answers:
+        """Return the answers in the tokens of a size."""
+        return self.pretrained if size == PRETRAINED and self.pretrained else self.answers
 
     def train(self) -> None:
         """Train all models, or read those that are there."""
         self.ways["floors"] = floor_ways(self.material)
         for place, (size, recipe) in enumerate(self.config.sizes.items()):
-            parts = self._of_size(size, recipe, with_variants=place == 0 and self.config.variants)
-            fills = {name: fill for part in parts for name, fill in part.fills.items()}
-            self.ways[size] = Ways(fills, {name: nats for part in parts for name, nats in part.nats.items()})
+            parts = self._of_size(size, {kind: recipe for kind in KINDS})
+            if place == 0 and self.config.variants:
+                parts += self._variants(size, recipe)
+            self.ways[size] = joined(parts)
+        if self.pretrained and (pair := self.config.pretrained):
+            self.ways[PRETRAINED] = joined(self._of_size(PRETRAINED, {kind: pair.recipe(kind) for kind in KINDS}))
 
-    def _of_size(self, size: str, recipe: Recipe, *, with_variants: bool) -> list[Ways]:
-        steps = self.config.steps
-        parts = [
-            diffusion_ways(self.model("diffusion", size, recipe), steps),
-            causal_ways(self.model("causal", size, recipe), self.material),
-            middle_ways(self.model("middle", size, recipe), self.material),
+    def add_pretrained(self) -> str | None:
+        """Get ready for the pretrained pair, if there is one; returns why it is left out."""
+        pair, folder = self.config.pretrained, self.folder / PRETRAINED
+        if pair is None:
+            return None
+        if reason := out_of_reach(pair, folder):
+            logger.warning("the pretrained models are left out: %s", reason)
+            return reason
+        options: dict[str, Any] = {"smoothing": self.config.smoothing, "seed": self.config.seed}
+        own = pretrained_material(pair, self.material, folder, **options)
+        # the same holes as for the models from scratch
+        self.pretrained = Answers(self.folder / "answers", own, seed=self.config.seed, drawn_for=self.material)
+        return None
+
+    def _of_size(self, size: str, recipes: Mapping[str, Recipe]) -> list[Ways]:
+        models = {kind: self.model(kind, size, recipe) for kind, recipe in recipes.items()}
+        material = self.answers_of(size).material
+        return [
+            diffusion_ways(models["diffusion"], self.config.steps),
+            causal_ways(models["causal"], material),
+            middle_ways(models["middle"], material),
         ]
-        if with_variants:
-            plain, prefix = replace(recipe, with_counts=False), replace(recipe, prefix_share=0.5)
-            name = "without counts"
-            parts += [
-                diffusion_ways(self.model("diffusion", f"{size}-plain", plain), steps[:1], prefix=f"diffusion {name}"),
-                causal_ways(self.model("causal", f"{size}-plain", plain), self.material, prefix=f"causal {name}"),
-                diffusion_ways(self.model("diffusion", f"{size}-prefix", prefix), steps[:1], prefix="diffusion prefix"),
-            ]
+
+    def _variants(self, size: str, recipe: Recipe) -> list[Ways]:
+        """The models without counts, and those with a prefix that is never hidden."""
+        steps = self.config.steps[:1]
+        plain, prefix = replace(recipe, with_counts=False), replace(recipe, prefix_share=1.0, prefix_tokens=N_PREFIX)
+        own, rival = (self.model(kind, f"{size}-plain", plain) for kind in ("diffusion", "causal"))
+        with_prefix = self.model("diffusion", f"{size}-prefix{N_PREFIX}", prefix)
+        parts = [
+            diffusion_ways(own, steps, prefix="diffusion without counts"),
+            causal_ways(rival, self.material, prefix="causal without counts"),
+            diffusion_ways(with_prefix, steps, prefix=PREFIX_WAY),
+        ]
+        # the variant of earlier versions: half of the examples, prefixes of random length
+        if (self.folder / "models" / f"{size}-prefix-diffusion" / FINISHED).exists():
+            older = self.model("diffusion", f"{size}-prefix", replace(recipe, prefix_share=0.5))
+            parts.append(diffusion_ways(older, steps, prefix=OLDER_WAY))
         return parts
 
     def model(self, kind: str, name: str, recipe: Recipe) -> Any:
         """Train one model or read it."""
-        folder = self.folder / "models" / f"{name}-{kind}"
+        folder, material = self.folder / "models" / f"{name}-{kind}", self.answers_of(name).material
         smoothing, progress = self.config.smoothing, self.progress
-        model = train_model(kind, recipe, self.material, folder, smoothing=smoothing, progress=progress)
+        model = train_model(kind, recipe, material, folder, smoothing=smoothing, progress=progress)
         self.clock.tick()
         return model
 
     def accuracy(self, size: str, task: Task, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return accuracy rows of some ways of filling."""
-        holes, weights = self.answers.holes(task), self.weights(task)
+        holes, weights = self.answers_of(size).holes(task), self.weights(size, task)
         return {
             name: accuracy_row(self.best(size, name, task), holes.targets, holes.poem_of, weights) for name in names
         }
@@ -102,91 +142,20 @@ class Study:
     def best(self, size: str, name: str, task: Task) -> Any:
         """Return the alternatives of one way of filling."""
         owner = "floors" if name in self.ways["floors"].fills else size
-        best = self.answers.best(owner, name, self.ways[owner].fills[name], task)
+        best = self.answers_of(size).best(owner, name, self.ways[owner].fills[name], task)
         self.clock.tick()
         return best
 
-    def weights(self, task: Task) -> Any:
+    def weights(self, size: str, task: Task) -> Any:
         """Return the bootstrap samples of a task's poems."""
         generator = np.random.default_rng(self.config.seed)
-        return poem_weights(len(self.answers.holes(task).texts), generator=generator)
+        return poem_weights(len(self.answers_of(size).holes(task).texts), generator=generator)
 
     def names(self, size: str, level: float) -> list[str]:
         """Return the ways of a size that are affordable at a level."""
         slow = ("rescored", "iterated")
         affordable = level <= self.config.iterated_up_to
         return [name for name in self.ways[size].fills if affordable or not name.endswith(slow)]
-
-
-def choose(study: Study, size: str, level: float) -> dict[str, Any]:
-    """Choose, on validation poems, in how many steps the diffusion model fills and which rival is the strongest."""
-    task = Task("validation", "tokens", level, study.config.n_validation)
-    names = [name for name in study.names(size, level) if "without" not in name and "prefix" not in name]
-    rows = study.accuracy(size, task, names)
-    found = {name: row["accuracy"] for name, row in rows.items()}
-    ours = {name: value for name, value in found.items() if name.startswith("diffusion")}
-    rivals = {name: value for name, value in found.items() if not name.startswith("diffusion")}
-    return {"diffusion": strongest(ours), "rival": strongest(rivals), "validation": found}
-
-
-def measure(study: Study) -> dict[str, Any]:
-    """Return everything that the report needs; the test poems are filled once."""
-    floors = list(study.ways["floors"].fills)
-    result: dict[str, Any] = {"sizes": {}}
-    for size in study.config.sizes:
-        result["sizes"][size] = {f"{level:g}": _at_level(study, size, level, floors) for level in study.config.ratios}
-    base = list(study.config.sizes)[-1]
-    result["structures"] = {kind: _structure(study, base, kind, result, floors) for kind in STRUCTURES}
-    result["nats"] = {f"{level:g}": _nats(study, base, level) for level in study.config.ratios}
-    result["groups"] = by_group(study, base, result["sizes"][base])
-    result["steps"] = by_steps(study, base)
-    return result
-
-
-def _at_level(study: Study, size: str, level: float, floors: Sequence[str]) -> dict[str, Any]:
-    chosen, task = choose(study, size, level), Task("test", "tokens", level)
-    names = [name for name in study.names(size, level) if not name.startswith("diffusion ") or _is_wanted(name, chosen)]
-    logger.info("%s, %.0f %% hidden: %s against %s", size, 100 * level, chosen["diffusion"], chosen["rival"])
-    return {
-        "chosen": chosen,
-        "ways": study.accuracy(size, task, [*floors, *names]),
-        **_margin(study, size, chosen, task),
-    }
-
-
-def _is_wanted(name: str, chosen: Mapping[str, Any]) -> bool:
-    return name == chosen["diffusion"] or "without" in name or "prefix" in name
-
-
-def _margin(study: Study, size: str, chosen: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    holes = study.answers.holes(task)
-    ours, rival = (study.best(size, chosen[side], task) for side in ("diffusion", "rival"))
-    return {"margin": margin_row(ours, rival, holes.targets, holes.poem_of, study.weights(task))}
-
-
-def _structure(study: Study, size: str, kind: str, result: Mapping[str, Any], floors: Sequence[str]) -> dict[str, Any]:
-    """Lines and rhymes take what was chosen where a similar share of tokens is hidden."""
-    near = min(study.config.ratios, key=lambda level: abs(level - LINES_SHARE))
-    chosen = result["sizes"][size][f"{near:g}"]["chosen"]
-    names = [chosen["diffusion"], "causal left", "causal rescored", "causal iterated", "middle"]
-    task = Task("test", kind, LINES_SHARE)
-    return {
-        "chosen": chosen,
-        "ways": study.accuracy(size, task, [*floors, *names]),
-        **_margin(study, size, chosen, task),
-    }
-
-
-def _nats(study: Study, size: str, level: float) -> dict[str, float]:
-    """Nats per hidden token under every model that has a probability for it."""
-    task = Task("test", "tokens", level)
-    n_holes = len(study.answers.holes(task).targets)
-    owners = {"unigram": "floors", "bigram": "floors", "diffusion": size, "causal left": size, "middle": size}
-    found = {}
-    for name, owner in owners.items():
-        nats = study.answers.nats(owner, name, study.ways[owner].nats[name], task)
-        found[name] = float(nats.sum() / n_holes)
-    return found
 
 
 def main(
@@ -209,12 +178,15 @@ def main(
         smoothing=config.smoothing,
         seed=config.seed,
     )
-    clock = Clock(run, {"config": config.as_dict(), "fingerprint": material.facts["fingerprint"]}, started)
+    clock = Clock(run, {"config": config.identity(), "fingerprint": material.facts["fingerprint"]}, started)
     study = Study(config, material, Answers(run / "answers", material, seed=config.seed), run, clock, progress)
+    left_out = study.add_pretrained()
     study.train()
     metrics = measure(study)
-    metrics["leakage"] = leakage_curve(study)
-    metrics["models"] = {place.name: record_of(place) for place in sorted((run / "models").iterdir())}
+    metrics |= {"leakage": leakage_curve(study), "original": original_protocol(study), "prefix": behind_prefix(study)}
+    metrics["left_out"] = left_out
+    finished = [place.parent for place in sorted((run / "models").glob(f"*/{FINISHED}"))]
+    metrics["models"] = {folder.name: record_of(folder) for folder in finished}
     clock.tick()
     minutes, work = clock.minutes
     extra: dict[str, Any] = {"data": material.facts, "minutes": minutes, "processor_minutes": work}
@@ -228,6 +200,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="cpu", help="size of the benchmark")
     parser.add_argument("--poems", type=Path, metavar="JSONL", help="file of poems (default: GENCLS_POEMS)")
     parser.add_argument("--source", choices=("auto", "file", "hub", "registry"), default="auto")
+    parser.add_argument(
+        "--pretrained",
+        nargs=2,
+        metavar=("MASKED", "CAUSAL"),
+        help="two pretrained models of one Chinese vocabulary, by name or folder, as one more size",
+    )
     parser.add_argument("--run", type=Path, help="folder of models and answers (default: runs/poems-PRESET)")
     parser.add_argument("--output", type=Path, default=Path("reports/poems"), help="folder of the report")
     return parser
@@ -236,9 +214,13 @@ def build_parser() -> argparse.ArgumentParser:
 def run_command(argv: Sequence[str] | None = None, *, command: str = "make poems") -> Path:
     """Run the benchmark with flags; prints nothing and returns the path of the report."""
     arguments = build_parser().parse_args(argv)
-    run = arguments.run or Path("runs") / f"poems-{arguments.preset}"
+    run, config = arguments.run or Path("runs") / f"poems-{arguments.preset}", PRESETS[arguments.preset]
+    if arguments.pretrained:
+        config = replace(config, pretrained=Pair(*arguments.pretrained))
+        if reason := out_of_reach(config.pretrained, run / PRETRAINED):
+            raise ValueError(reason)
     return main(
-        PRESETS[arguments.preset],
+        config,
         run,
         arguments.output,
         poems=arguments.poems,

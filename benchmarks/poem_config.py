@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.poem_models import Recipe
+from benchmarks.poem_pretrained import Pair
+
+#: Options of a recipe that came later: a run without them is the one that it was before they were there.
+NEWER_OPTIONS = ("prefix_tokens", "backbone")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class PoemConfig:
     leaks : tuple of float
         Shares of the test poems that are trained on, on purpose, for the curve of leakage.
     variants : bool
-        Whether the first size is also trained without the counts, and with prefixes that are never hidden.
+        Whether the first size is also trained without the counts, and with a prefix that is never hidden.
     seed : int
+    pretrained : Pair, optional
+        Pretrained models that are fine-tuned as one more size, which is never that of the headline.
     """
 
     sizes: Mapping[str, Recipe]
@@ -49,10 +55,21 @@ class PoemConfig:
     leaks: tuple[float, ...] = (0.5, 1.0)
     variants: bool = True
     seed: int = 0
+    pretrained: Pair | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes a run another run: the pretrained pair can be added to one, and has an identity itself."""
+        data = self.as_dict()
+        del data["pretrained"]
+        for recipe in data["sizes"].values():
+            for name in NEWER_OPTIONS:
+                if recipe[name] is None:
+                    del recipe[name]
+        return data
 
 
 PRESETS = {
@@ -67,8 +84,10 @@ PRESETS = {
             "small": Recipe(256, 6, n_steps=20_000, batch_size=64, learning_rate=1e-3),
             "base": Recipe(512, 12, n_steps=40_000, batch_size=64, learning_rate=6e-4),
         },
-        max_length=512,
+        # 512 positions of a BERT, without the two around a text
+        max_length=510,
         max_poems=None,
         n_validation=300,
+        pretrained=Pair("hfl/chinese-roberta-wwm-ext", "uer/gpt2-chinese-cluecorpussmall"),
     ),
 }

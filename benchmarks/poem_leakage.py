@@ -10,6 +10,7 @@ from benchmarks.poem_models import train_model
 from benchmarks.poem_results import accuracy_row, poem_weights
 from benchmarks.poem_study import Answers, Task, diffusion_ways
 from gencls.data.fingerprint import digest_of
+from gencls.diffusion.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from benchmarks.poem_completion import Study
@@ -38,20 +39,28 @@ def leakage_curve(study: Study) -> list[dict[str, Any]]:
     list of dict
         ``share``, and for each level an accuracy row; the first is the clean model.
     """
-    config = study.config
-    size, recipe = next(iter(config.sizes.items()))
+    size, recipe = next(iter(study.config.sizes.items()))
     rows = []
-    for share in (0.0, *config.leaks):
-        material, answers = study.material, study.answers
+    for share in (0.0, *study.config.leaks):
         if share:
-            material = leaked(study.material, share, smoothing=config.smoothing, seed=config.seed)
-            answers = Answers(study.folder / f"leaked-{share:g}", material, seed=config.seed)
-        folder = study.folder / "models" / (f"leaked-{share:g}-diffusion" if share else f"{size}-diffusion")
-        model = train_model("diffusion", recipe, material, folder, smoothing=config.smoothing, progress=study.progress)
-        study.clock.tick()
+            material, model = leaked_model(study, share)
+            answers = Answers(study.folder / f"leaked-{share:g}", material, seed=study.config.seed)
+        else:
+            model, answers = study.model("diffusion", size, recipe), study.answers
         fill = diffusion_ways(model, (1,)).fills["diffusion 1"]
         rows.append({"share": share, "levels": {f"{level:g}": _row(answers, size, fill, level) for level in LEVELS}})
     return rows
+
+
+def leaked_model(study: Study, share: float) -> tuple[Material, LanguageModel]:
+    """Train the smallest diffusion model with a share of the test poems, or read it; with what it is trained on."""
+    config, recipe = study.config, next(iter(study.config.sizes.values()))
+    material = leaked(study.material, share, smoothing=config.smoothing, seed=config.seed)
+    folder = study.folder / "models" / f"leaked-{share:g}-diffusion"
+    options: dict[str, Any] = {"smoothing": config.smoothing, "progress": study.progress}
+    model: LanguageModel = train_model("diffusion", recipe, material, folder, **options)
+    study.clock.tick()
+    return material, model
 
 
 def _row(answers: Answers, size: str, fill: Any, level: float) -> dict[str, float]:

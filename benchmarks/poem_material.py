@@ -123,6 +123,7 @@ def load_material(
         "skipped": poems.skipped,
         "poems": len(poems.poems),
         "poems_used": len(chosen),
+        "max_length": max_length,
         "contamination": contamination(splits),
         "test_poems_cut": float(np.mean([len(poem.text) > max_length for poem in splits.test])),
     }
@@ -130,10 +131,19 @@ def load_material(
 
 
 def build_material(
-    splits: PoemSplits, facts: dict[str, Any], *, max_length: int, smoothing: float, seed: int = 0
+    splits: PoemSplits,
+    facts: dict[str, Any],
+    *,
+    max_length: int,
+    smoothing: float,
+    seed: int = 0,
+    tokenizer: Any = None,
 ) -> Material:
-    """Turn splits into tokens and counts; parameters as in `load_material`."""
-    tokenizer = character_tokenizer(poem.text for poem in splits.train)
+    """Turn splits into tokens and counts; parameters as in `load_material`.
+
+    The tokenizer takes texts character by character; it is made of the training poems' characters if not given.
+    """
+    tokenizer = tokenizer or character_tokenizer(poem.text for poem in splits.train)
     pieces = [windows(poem.text, max_length) for poem in splits.train]
     train = _tokens([piece for parts in pieces for piece in parts], tokenizer, max_length)
     generator = np.random.default_rng([seed, 1])

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.poem_material import Material
-from gencls.baselines.causal import new_causal
+from gencls.baselines.causal import load_causal, new_causal
 from gencls.baselines.infilling import NeighbourCausal, train_infiller
+from gencls.classifier.estimator import choose_device
 from gencls.data.storage import read_json, write_atomic, write_json
-from gencls.diffusion.backbones import split_model
+from gencls.diffusion.backbones import Backbone, load_backbone, split_model
 from gencls.diffusion.language_model import LanguageModel
-from gencls.diffusion.scratch import HEAD_WIDTH, scratch_model
+from gencls.diffusion.scratch import HEAD_WIDTH, INITIALIZER_RANGE, look_nearby, scratch_model
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
 
 logger = logging.getLogger("gencls.benchmarks")
 FINISHED = "record.json"
+#: Where the heads of a causal model look at first, as those of the diffusion model look at both sides.
+OFFSETS_BEFORE = (-1, -2, -3, -4)
 KINDS = ("diffusion", "causal", "middle")
 
 
@@ -37,10 +43,14 @@ class Recipe:
         Windows of a step; the tokens seen are the product of the two and the windows' length.
     learning_rate : float
     prefix_share : float
-        Of the diffusion model: share of the examples whose first tokens, a random number of them, are never hidden.
+        Of the diffusion model: share of the examples whose first tokens are never hidden.
     with_counts : bool
         Whether the output starts at the unigram and gets the counts of neighbours in sight.
     seed : int
+    prefix_tokens : int, optional
+        How many first tokens are never hidden; a random number if not given.
+    backbone : str, optional
+        A pretrained model (name or folder) to fine-tune; width and layers are then its own, whatever they are here.
     """
 
     width: int
@@ -51,6 +61,8 @@ class Recipe:
     prefix_share: float = 0.0
     with_counts: bool = True
     seed: int = 0
+    prefix_tokens: int | None = None
+    backbone: str | None = None
 
 
 def train_model(
@@ -90,7 +102,7 @@ def _diffusion(
     if (folder / FINISHED).exists():
         return LanguageModel.load(folder)
     config = TrainConfig(
-        backbone=f"scratch-{recipe.width}x{recipe.n_layers}",
+        backbone=recipe.backbone or f"scratch-{recipe.width}x{recipe.n_layers}",
         max_length=material.max_length,
         truncation="head",
         adapt_steps=recipe.n_steps,
@@ -99,6 +111,7 @@ def _diffusion(
         n_scored=material.max_length,
         adapt_level_low=0.0,
         prefix_share=recipe.prefix_share,
+        prefix_tokens=recipe.prefix_tokens,
         neighbour_smoothing=smoothing if recipe.with_counts else None,
         learning_rate=recipe.learning_rate,
         head_learning_rate=recipe.learning_rate,
@@ -107,20 +120,33 @@ def _diffusion(
         checkpoint_steps=200,
         seed=recipe.seed,
     )
-    network = scratch_model(material.tokenizer, recipe.width, recipe.n_layers, seed=recipe.seed)
-    backbone = split_model(config.backbone, network, material.tokenizer, has_head=False, source="random weights")
-    backbone.is_pretrained = False
-    model = train_language_model(backbone, material.train, config, folder, folds=material.folds, progress=progress)
+    backbone = _backbone(config.backbone, recipe, material)
+    options: dict[str, Any] = {"folds": material.folds, "device": choose_device(None), "progress": progress}
+    model = train_language_model(backbone, material.train, config, folder, **options)
+    model.denoiser.cpu()  # where holes are filled
     model.save(folder)
-    _finish(folder, kind, recipe, model.record["parameters"], model.record["adapt"])
+    _finish(folder, kind, _as_it_is(recipe, backbone.config), model.record["parameters"], model.record["adapt"])
     return model
+
+
+def _backbone(name: str, recipe: Recipe, material: Material) -> Backbone:
+    if recipe.backbone is not None:
+        # a character is a token, whatever the model's own tokenizer makes of several
+        return replace(load_backbone(recipe.backbone), tokenizer=material.tokenizer)
+    network = scratch_model(material.tokenizer, recipe.width, recipe.n_layers, seed=recipe.seed)
+    backbone = split_model(name, network, material.tokenizer, has_head=False, source="random weights")
+    return replace(backbone, is_pretrained=False)
 
 
 def _causal(
     kind: str, recipe: Recipe, material: Material, folder: Path, *, smoothing: float, progress: bool
 ) -> NeighbourCausal:
-    network = _new_causal(recipe, material)
-    if (folder / FINISHED).exists():
+    is_finished = (folder / FINISHED).exists()
+    if recipe.backbone is not None:
+        network = NeighbourCausal(_pretrained_causal(folder if is_finished else recipe.backbone))
+    else:
+        network = _new_causal(recipe, material)
+    if is_finished:
         network.load_state_dict(load_file(folder / "model.safetensors"))
         return network.eval()
     taken = train_infiller(
@@ -137,12 +163,32 @@ def _causal(
         checkpoints=folder / "checkpoints",
         progress=progress,
     )
+    network.cpu()  # where holes are filled
+    _save_causal(network, folder)
+    kept = _as_it_is(recipe, network.model.config)
+    _finish(folder, kind, kept, sum(value.numel() for value in network.parameters()), taken)
+    return network
+
+
+def _save_causal(network: NeighbourCausal, folder: Path) -> None:
+    """Write the weights, and the config, from which `_pretrained_causal` builds the network again."""
     temporary = folder / "model.tmp"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
     write_atomic(folder / "model.safetensors", temporary.read_bytes())
     temporary.unlink()
-    _finish(folder, kind, recipe, sum(value.numel() for value in network.parameters()), taken)
-    return network
+    network.model.config.save_pretrained(folder)
+
+
+def _pretrained_causal(place: str | Path) -> Any:
+    """A pretrained model by name, or an empty one of the config that a finished folder keeps; without dropout."""
+    if isinstance(place, str):
+        model = load_causal(place).model
+    else:
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place)).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # as in the denoiser
+    return model
 
 
 def _new_causal(recipe: Recipe, material: Material) -> NeighbourCausal:
@@ -153,10 +199,23 @@ def _new_causal(recipe: Recipe, material: Material) -> NeighbourCausal:
         n_heads=recipe.width // HEAD_WIDTH,
         n_positions=2 * material.max_length + 4,
         seed=recipe.seed,
+        attention_bias=True,
+        initializer_range=INITIALIZER_RANGE,
     )
+    offsets = itertools.cycle(OFFSETS_BEFORE)
+    for layer in model.model.layers:
+        look_nearby(layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias, offsets)
     if not recipe.with_counts:
         return NeighbourCausal(model)
     return NeighbourCausal(model, material.log_unigram, material.counts)
+
+
+def _as_it_is(recipe: Recipe, config: Any) -> Recipe:
+    """The recipe with the width and the layers of the model, and no more of a folder than its name."""
+    if recipe.backbone is None:
+        return recipe
+    name = Path(recipe.backbone).name if Path(recipe.backbone).is_dir() else recipe.backbone
+    return replace(recipe, width=config.hidden_size, n_layers=config.num_hidden_layers, backbone=name)
 
 
 def _finish(folder: Path, kind: str, recipe: Recipe, parameters: int, taken: dict[str, Any]) -> None:

@@ -12,13 +12,14 @@ from jinja2 import Environment
 from benchmarks.markdown import table
 from benchmarks.poem_examples import Example, draw_examples, examples
 from benchmarks.poem_figures import plot_accuracy, plot_leakage
+from benchmarks.poem_pretrained import PRETRAINED
+from benchmarks.poem_sections import leakage_section, original_section, prefix_section
 from benchmarks.poem_tables import (
     COMMAND,
     Section,
     accuracy_section,
     data_section,
     groups_section,
-    leakage_section,
     margin_section,
     model_section,
     nats_section,
@@ -79,7 +80,7 @@ th:first-child, td:first-child { text-align:left; } thead th { color:#5d6878; }
 
 def write_poem_report(output: Path, metrics: Mapping[str, Any], record: Mapping[str, Any], study: Study) -> Path:
     """Write everything; returns the path of ``report.html``."""
-    base = list(metrics["sizes"])[-1]
+    base = metrics["headline"]
     targets = target_rows(metrics, record)
     write_json(output / "metrics.json", metrics)
     write_json(output / "run.json", record)
@@ -107,7 +108,7 @@ def _near(levels: Mapping[str, Any], wanted: float) -> str:
 
 def target_rows(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of `targets.json`, by the names of the project's promise."""
-    levels = metrics["sizes"][list(metrics["sizes"])[-1]]
+    levels = metrics["sizes"][metrics["headline"]]
     rows = [
         target_row(
             f"margin_low_{level}", levels[level]["margin"]["low"] if level in levels else None, 0.0, ">=", COMMAND
@@ -138,8 +139,24 @@ def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) ->
             for name in dict.fromkeys([chosen["diffusion"], chosen["rival"], "causal left", "bigram"])
         )
         + ".",
+        *_of_pretrained(metrics),
         f"No author, poem or near-copy is in two splits. {record['minutes']:.0f} minutes on {record['n_cores']} cores "
         f"({record['device']}), of which the process ran {record['processor_minutes']:.0f}; made by {COMMAND}.",
+    ]
+
+
+def _of_pretrained(metrics: Mapping[str, Any]) -> list[str]:
+    """Say how the pretrained pair did, or why it is not there."""
+    if metrics["left_out"]:
+        return [f"Pretrained models are left out. {metrics['left_out']}"]
+    if PRETRAINED not in metrics["sizes"]:
+        return []
+    levels = metrics["sizes"][PRETRAINED]
+    level = _near(levels, 0.3)
+    margin = levels[level]["margin"]
+    return [
+        f"Fine-tuned pretrained models, at {100 * float(level):.0f} %: {verdict(margin)}, "
+        f"{100 * margin['margin']:+.2f} points [{100 * margin['low']:+.2f}, {100 * margin['high']:+.2f}]."
     ]
 
 
@@ -147,16 +164,19 @@ def page_sections(
     metrics: Mapping[str, Any], record: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]
 ) -> list[Section]:
     """Return the sections of the page, in order."""
-    sizes = list(metrics["sizes"])[::-1]
-    figure = Section("Accuracy against the share of hidden tokens", figure="accuracy.png")
+    base = metrics["headline"]
+    sizes = sorted(metrics["sizes"], key=lambda size: size != base)
+    figure = Section(f"Accuracy against the share of hidden tokens: size {base}", figure="accuracy.png")
     per_size = [make(metrics, size) for size in sizes for make in (margin_section, accuracy_section)]
     return [
         figure,
         *per_size,
-        accuracy_section(metrics, sizes[0], "top5"),
+        accuracy_section(metrics, base, "top5"),
         structure_section(metrics),
         nats_section(metrics),
         leakage_section(metrics),
+        *original_section(metrics),
+        *prefix_section(metrics),
         *groups_section(metrics),
         data_section(record["data"]),
         model_section(metrics),
@@ -170,7 +190,8 @@ def _target_section(targets: Sequence[Mapping[str, Any]]) -> Section:
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
         goal = f"{row['direction']} {row['target']:g}"
         rows.append([row["name"], value, goal, "met" if row["met"] else "not met"])
-    return Section("Targets", [], ["name", "value", "target", ""], rows)
+    note = "Margins are the lower ends of the 95 % intervals, headline size, as fractions and not in points."
+    return Section("Targets", [note], ["name", "value", "target", "verdict"], rows)
 
 
 def markdown(words: Sequence[str], sections: Sequence[Section], found: Sequence[Example], *, has_picture: bool) -> str:

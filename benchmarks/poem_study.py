@@ -33,6 +33,8 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 Fill = Callable[[Sequence[IntArray], Sequence[BoolArray]], list[Filled]]
 Nats = Callable[[Sequence[IntArray], Sequence[BoolArray]], FloatArray]
+#: (n, 2): 1 where the drawn token is right, and the probability of the right one.
+Draw = Callable[[Sequence[IntArray], Sequence[BoolArray]], FloatArray]
 #: Steps of the path that gives the diffusion model's log-probability.
 NATS_STEPS = 4
 RESCORED, ITERATED = Rescoring(), Rescoring(n_sweeps=2, sees_guesses=True)
@@ -49,17 +51,23 @@ class Task:
         As in `benchmarks.poem_masks.mask_of`.
     n_poems : int, optional
         The first poems only.
+    n_protected : int
+        Tokens at the front of each poem that are not hidden; the level is a share of the others.
     """
 
     split: str
     kind: str
     level: float
     n_poems: int | None = None
+    n_protected: int = 0
 
     @property
     def name(self) -> str:
         """As a file's name."""
-        return f"{self.split}-{self.kind}-{self.level:g}" + ("" if self.n_poems is None else f"-{self.n_poems}")
+        few = "" if self.n_poems is None else f"-{self.n_poems}"
+        return f"{self.split}-{self.kind}-{self.level:g}{few}" + (
+            f"-behind-{self.n_protected}" * bool(self.n_protected)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +97,22 @@ class Holes:
         return np.repeat(np.arange(len(self.texts)), [int(hole.sum()) for hole in self.hidden])
 
 
-def holes_of(material: Material, task: Task, *, seed: int) -> Holes:
-    """Return the holes of a task; they depend on nothing but the poems, the task and the seed."""
+def holes_of(material: Material, task: Task, *, seed: int, drawn_for: Material | None = None) -> Holes:
+    """Return the holes of a task; they depend on nothing but the poems, the task and the seed.
+
+    Holes that are drawn for other tokens of the same poems are kept where the character is known in both.
+    """
     ids = getattr(material, task.split)[: task.n_poems]
-    hidden = [
-        mask_of(
-            material.text(task.split, place),
-            task.kind,
-            task.level,
-            seed=seed,
-            free=material.is_known(task.split, place),
-        )
-        for place in range(len(ids))
-    ]
+    drawn = [_drawn(drawn_for or material, task, place, seed) for place in range(len(ids))]
+    hidden = [hole & material.is_known(task.split, place) for place, hole in enumerate(drawn)]
     kept = [place for place, hole in enumerate(hidden) if hole.any()]
     return Holes(kept, [ids[place] for place in kept], [hidden[place] for place in kept])
+
+
+def _drawn(material: Material, task: Task, place: int, seed: int) -> BoolArray:
+    free = material.is_known(task.split, place)
+    free[: task.n_protected] = False
+    return mask_of(material.text(task.split, place), task.kind, task.level, seed=seed, free=free)
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,12 @@ class Ways:
 
     fills: Mapping[str, Fill]
     nats: Mapping[str, Nats]
+
+
+def joined(parts: Sequence[Ways]) -> Ways:
+    """Return the ways of several models."""
+    fills = {name: fill for part in parts for name, fill in part.fills.items()}
+    return Ways(fills, {name: nats for part in parts for name, nats in part.nats.items()})
 
 
 def floor_ways(material: Material) -> Ways:
@@ -187,18 +202,21 @@ class Answers:
     material : Material
     seed : int
         Of the holes.
+    drawn_for : Material, optional
+        See `holes_of`.
     """
 
-    def __init__(self, folder: Path, material: Material, *, seed: int = 0) -> None:
+    def __init__(self, folder: Path, material: Material, *, seed: int = 0, drawn_for: Material | None = None) -> None:
         self.folder = folder
         self.material = material
         self.seed = seed
+        self.drawn_for = drawn_for
         self._holes: dict[Task, Holes] = {}
 
     def holes(self, task: Task) -> Holes:
         """Return the holes of a task."""
         if task not in self._holes:
-            self._holes[task] = holes_of(self.material, task, seed=self.seed)
+            self._holes[task] = holes_of(self.material, task, seed=self.seed, drawn_for=self.drawn_for)
         return self._holes[task]
 
     def best(self, model: str, way: str, fill: Fill, task: Task) -> IntArray:
@@ -216,6 +234,14 @@ class Answers:
             return score(holes.texts, holes.hidden)
 
         return self._kept(f"{model}/{task.name}/nats {way}", lambda: work(self.holes(task)))
+
+    def draws(self, model: str, draw: Draw, task: Task) -> FloatArray:
+        """Return whether a drawn token is right, and the probability of the right one, for all holes of a task."""
+
+        def work(holes: Holes) -> FloatArray:
+            return draw(holes.texts, holes.hidden)
+
+        return self._kept(f"{model}/{task.name}/draws", lambda: work(self.holes(task)))
 
     def _kept(self, name: str, work: Callable[[], Any]) -> Any:
         path = self.folder / f"{name.replace(' ', '-')}.npy"

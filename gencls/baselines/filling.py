@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from gencls.baselines.infilling import BoolArray, IntArray, NeighbourCausal, Spe
 #: Alternatives kept of each hole.
 N_BEST = 5
 TEXTS_PER_BATCH = 16
+#: From the log-probabilities (n, V) of a place's tokens, the rows of their texts (n,) and the place to what is put in
+#: the holes: alternatives (n, 5), of which the first is taken.
+Choose = Callable[[torch.Tensor, IntArray, int], IntArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,12 @@ class Filled:
 
 @torch.inference_mode()
 def fill_left_to_right(
-    network: NeighbourCausal, texts: Sequence[IntArray], hidden: Sequence[BoolArray], specials: Specials
+    network: NeighbourCausal,
+    texts: Sequence[IntArray],
+    hidden: Sequence[BoolArray],
+    specials: Specials,
+    *,
+    choose: Choose | None = None,
 ) -> list[Filled]:
     """Fill each hole with the likeliest token given everything on its left, filled holes included.
 
@@ -46,6 +54,8 @@ def fill_left_to_right(
     hidden : sequence of N ndarray of shape (L,), bool
         The holes; what stands in them is not looked at.
     specials : Specials
+    choose : callable, optional
+        What is put in the holes; the likeliest tokens if not given.
 
     Returns
     -------
@@ -63,7 +73,8 @@ def fill_left_to_right(
         rows = np.flatnonzero(holes[:, place])
         if len(rows):
             left = given[rows] if place else np.full(len(rows), -1)
-            best[rows, place] = _best(network, states[rows], left, np.full(len(rows), -1))
+            log_probs = _log_probs(network, states[rows], left, np.full(len(rows), -1))
+            best[rows, place] = _likeliest(log_probs) if choose is None else choose(log_probs, rows, place)
             tokens[rows, place] = best[rows, place, 0]
         given = tokens[:, place]
     return [Filled(tokens[row, : len(ids)], best[row, : len(ids)][hidden[row]]) for row, ids in enumerate(texts)]
@@ -89,7 +100,7 @@ def fill_in_the_middle(
         live = np.array([row for row, place in enumerate(places) if step < len(place)])
         left = np.array([filled[row][at[row] - 1] if at[row] else -1 for row in live])
         right = np.array([_in_sight(filled[row], at[row] + 1, specials.mask) for row in live])
-        for row, found in zip(live, _best(network, states[live], left, right), strict=True):
+        for row, found in zip(live, _likeliest(_log_probs(network, states[live], left, right)), strict=True):
             best[row][step] = found
             filled[row][at[row]] = given[row] = found[0]
     return [Filled(ids, alternatives) for ids, alternatives in zip(filled, best, strict=True)]
@@ -160,8 +171,11 @@ class _Steps:
         return states
 
 
-def _best(network: NeighbourCausal, states: torch.Tensor, left: IntArray, right: IntArray) -> IntArray:
-    log_probs = network.read(states, torch.from_numpy(left), torch.from_numpy(right))
+def _log_probs(network: NeighbourCausal, states: torch.Tensor, left: IntArray, right: IntArray) -> torch.Tensor:
+    return network.read(states, torch.from_numpy(left), torch.from_numpy(right))
+
+
+def _likeliest(log_probs: torch.Tensor) -> IntArray:
     return np.asarray(log_probs.topk(N_BEST).indices.numpy())
 
 

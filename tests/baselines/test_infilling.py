@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from gencls.baselines.causal import new_causal
 from gencls.baselines.filling import fill_in_the_middle, fill_left_to_right, infilling_nats
@@ -31,9 +32,17 @@ def make_counts(seed: int = 0) -> NeighbourCounts:
     return NeighbourCounts(keys, generator.random(60), generator.random((2, 60)))
 
 
-@pytest.fixture(scope="module")
-def network() -> NeighbourCausal:
-    model = new_causal(V, width=32, n_layers=2, n_heads=2, n_positions=64, seed=0)
+def pretrained_kind() -> GPT2LMHeadModel:
+    """A model with absolute positions and dropout, as those that are fine-tuned."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(GPT2Config(vocab_size=V, n_positions=64, n_embd=32, n_layer=2, n_head=2)).eval()
+
+
+@pytest.fixture(scope="module", params=["rotary", "absolute"])
+def network(request: pytest.FixtureRequest) -> NeighbourCausal:
+    new = new_causal(V, width=32, n_layers=2, n_heads=2, n_positions=64, seed=0)
+    model = new if request.param == "rotary" else pretrained_kind()
     model.set_attn_implementation("eager")
     with torch.no_grad():
         for value in model.parameters():

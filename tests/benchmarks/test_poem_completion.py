@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,16 @@ from benchmarks.poem_completion import main
 from benchmarks.poem_config import PRESETS, PoemConfig
 from benchmarks.poem_leakage import leaked
 from benchmarks.poem_material import load_material, windows
-from benchmarks.poem_models import Recipe
+from benchmarks.poem_models import Recipe, train_model
+from benchmarks.poem_pretrained import Pair
+from benchmarks.poem_study import Task, holes_of
 from gencls.data.poems import author_key
 from gencls.data.storage import read_json
 
+#: What a recipe was before prefixes of a fixed length and pretrained models.
+OLDER_RECIPE = {
+    *("width", "n_layers", "n_steps", "batch_size", "learning_rate", "prefix_share", "with_counts", "seed"),
+}
 TINY = Recipe(64, 1, n_steps=2, batch_size=4, learning_rate=1e-3)
 CONFIG = PoemConfig(
     {"small": TINY, "base": TINY},
@@ -114,6 +121,54 @@ def test_leaked_poems_are_in_training_and_only_there(poems: Path) -> None:
     assert not authors & {author_key(poem.author) for poem in clean.splits.test}
 
 
+def test_the_finished_run_of_an_earlier_version_gets_what_is_new(
+    finished: tuple[Path, Path], poems: Path, tmp_path: Path
+) -> None:
+    """Its identity had fewer options, and its variant a prefix of random length: it is read and said to be that."""
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    for name in ("models/small-prefix16-diffusion", "original", "answers/small/test-tokens-0.3"):
+        shutil.rmtree(run / name)
+    options: dict[str, Any] = {"max_length": 24, "max_poems": CONFIG.max_poems, "smoothing": CONFIG.smoothing}
+    material = load_material(poems, source="auto", **options)
+    older = replace(TINY, prefix_share=0.5)
+    train_model("diffusion", older, material, run / "models" / "small-prefix-diffusion", smoothing=1.0, progress=False)
+    kept = read_json(run / "benchmark.json")["identity"]["config"]
+    assert "pretrained" not in kept and set(kept["sizes"]["small"]) == OLDER_RECIPE
+    main(CONFIG, run, tmp_path / "report", poems=poems)
+    ways = read_json(tmp_path / "report" / "metrics.json")["sizes"]["small"]["0.3"]["ways"]
+    assert {"diffusion prefix 1", "diffusion prefix 16 1"} <= set(ways)
+    page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "trained with prefixes of random length" in page and "trained with a prefix of 16" in page
+
+
+def test_the_original_protocol_stands_beside_the_honest_one(finished: tuple[Path, Path]) -> None:
+    found = read_json(finished[1] / "metrics.json")["original"]
+    assert found["size"] == "small" and 0.8 < found["share"] < 1
+    assert set(found["levels"]) == {"0.1", "0.3"}  # the original went up to 60 %
+    for row in found["levels"].values():
+        for side in ("diffusion", "causal"):
+            assert row[side]["expected"]["low"] <= row[side]["expected"]["accuracy"] <= row[side]["expected"]["high"]
+    page = (finished[1] / "report.md").read_text(encoding="utf-8")
+    assert "## What the original protocol would say" in page and "THE FIRST FOUR ROWS ARE NO RESULT" in page
+
+
+def test_holes_behind_the_prefix(finished: tuple[Path, Path]) -> None:
+    levels = read_json(finished[1] / "metrics.json")["prefix"]["levels"]
+    assert set(levels) == {"0.1", "0.3", "0.6"}
+    assert set(levels["0.3"]["ways"]) == {"diffusion prefix 16 1", "diffusion 1", "causal left", "middle"}
+
+
+def test_protected_tokens_are_in_sight_and_the_level_is_of_the_others(poems: Path) -> None:
+    material = load_material(poems, source="auto", max_length=24, max_poems=None, smoothing=1.0)
+    task = Task("test", "tokens", 0.5, n_protected=16)
+    found = holes_of(material, task, seed=0)
+    for place, hole in zip(found.places, found.hidden, strict=True):
+        assert not hole[:16].any()
+        assert hole.sum() == round(0.5 * material.is_known("test", place)[16:].sum())
+    assert not holes_of(material, replace(task, n_protected=24), seed=0).places
+    assert len({task.name, replace(task, n_protected=0).name, replace(task, n_poems=16).name}) == 3
+
+
 def test_windows_hold_all_of_a_poem() -> None:
     text = "一二三/四五六七八九十/一/二"
     found = windows(text, 5)
@@ -134,10 +189,14 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     seen: dict[str, Any] = {}
 
     def fake(config: PoemConfig, run: Path, output: Path, **options: Any) -> Path:
-        seen.update(run=run, output=output, **options)
+        seen.update(config=config, run=run, output=output, **options)
         return tmp_path / "report.html"
 
     monkeypatch.setattr(poem_completion, "main", fake)
+    folders = [str(tmp_path), str(tmp_path)]
+    assert gencls(["benchmark", "poems", "--preset", "cpu", "--pretrained", *folders]) == 0
+    assert seen["config"].pretrained == Pair(*folders) and seen["config"].identity() == PRESETS["cpu"].identity()
+    capsys.readouterr()
     assert gencls(["benchmark", "poems", "--preset", "cpu", "--poems", "mine.jsonl"]) == 0
     assert seen["poems"] == Path("mine.jsonl") and seen["run"] == Path("runs/poems-cpu")
     assert seen["command"] == "gencls benchmark poems --preset cpu --poems mine.jsonl"
