@@ -43,9 +43,11 @@ Row = dict[str, Any]
 Splits = Mapping[str, TextSplit]
 RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder")
 #: Passes over the labelled texts, and the fewest and most steps of the classes and of the encoder.
-EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 300
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 200
+#: Validation texts of each class that fit the temperature: it moves no decision between equally likely classes.
+CALIBRATION = 100
 TRAINING = TrainConfig(
-    backbone_layers=4, max_length=128, batch_size=16, n_scored=48, adapt_steps=400, n_steps=2, n_mc_samples=2
+    backbone_layers=4, max_length=128, batch_size=16, n_scored=48, adapt_steps=400, n_steps=2, n_mc_samples=1
 )
 
 
@@ -141,7 +143,8 @@ def _language_model(train: TextSplit, config: TrainConfig, folder: Path, progres
 
 def _labelled(splits: Splits, size: int, seed: int) -> Splits:
     """As many texts of each class as asked for, to train on and to choose by."""
-    return {name: _of_each_class(splits[name], size, seed) for name in ("train", "validation")}
+    found = {name: _of_each_class(splits[name], size, seed) for name in ("train", "validation")}
+    return {**found, "calibration": _of_each_class(found["validation"], CALIBRATION, seed)}
 
 
 def _of_each_class(split: TextSplit, size: int, seed: int) -> TextSplit:
@@ -162,13 +165,12 @@ def _rows(
     n_steps = int(np.clip(EPOCHS * len(parts["train"]) // config.batch_size, FEWEST_STEPS, MOST_STEPS))
     options = {"adapt_steps": 0, "class_steps": n_steps, "backbone": str(language_model), "backbone_layers": None}
     classifier = DiffusionClassifier.from_config(replace(config, seed=seed, **options), progress=progress)
-    held = parts["validation"].texts, names_of(dataset, parts["validation"])
-    classifier.fit(parts["train"].texts, names_of(dataset, parts["train"]), validation=held, calibration=held)
+    pairs = {name: (part.texts, names_of(dataset, part)) for name, part in parts.items()}
+    classifier.fit(*pairs["train"], validation=pairs["validation"], calibration=pairs["calibration"])
     labels = classifier.encode_labels(names_of(dataset, parts["test"]))
     own = classifier.predict_log_proba(parts["test"].texts)
     rows = [_row("diffusion", own, labels, classifier.training_record_["seconds"])]
     given = {name: _rival_data(classifier, dataset, part) for name, part in parts.items()}
-    given["calibration"] = given["validation"]
     # the rival starts from the backbone as it came: it discriminates, and has no use for texts without labels
     start = copy.copy(classifier).set_params(backbone=config.backbone)
     for name in RIVALS:
