@@ -17,6 +17,7 @@ from benchmarks.poem_material import Material
 from gencls.baselines.causal import load_causal, new_causal
 from gencls.baselines.infilling import NeighbourCausal, train_infiller
 from gencls.classifier.estimator import choose_device
+from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.diffusion.backbones import Backbone, load_backbone, split_model
 from gencls.diffusion.language_model import LanguageModel
@@ -26,7 +27,7 @@ from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
 
 logger = logging.getLogger("gencls.benchmarks")
-FINISHED = "record.json"
+FINISHED, CONFIG = "record.json", "config.json"
 #: Where the heads of a causal model look at first, as those of the diffusion model look at both sides.
 OFFSETS_BEFORE = (-1, -2, -3, -4)
 KINDS = ("diffusion", "causal", "middle")
@@ -141,14 +142,9 @@ def _backbone(name: str, recipe: Recipe, material: Material) -> Backbone:
 def _causal(
     kind: str, recipe: Recipe, material: Material, folder: Path, *, smoothing: float, progress: bool
 ) -> NeighbourCausal:
-    is_finished = (folder / FINISHED).exists()
-    if recipe.backbone is not None:
-        network = NeighbourCausal(_pretrained_causal(folder if is_finished else recipe.backbone))
-    else:
-        network = _new_causal(recipe, material)
-    if is_finished:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-        return network.eval()
+    if (folder / FINISHED).exists():
+        return _saved_causal(recipe, material, folder)
+    network = _around(_new_causal(recipe, material), recipe, material)
     taken = train_infiller(
         network,
         material.train,
@@ -171,7 +167,7 @@ def _causal(
 
 
 def _save_causal(network: NeighbourCausal, folder: Path) -> None:
-    """Write the weights, and the config, from which `_pretrained_causal` builds the network again."""
+    """Write the weights, and the config, from which the network is built again."""
     temporary = folder / "model.tmp"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
     write_atomic(folder / "model.safetensors", temporary.read_bytes())
@@ -179,19 +175,27 @@ def _save_causal(network: NeighbourCausal, folder: Path) -> None:
     network.model.config.save_pretrained(folder)
 
 
-def _pretrained_causal(place: str | Path) -> Any:
-    """A pretrained model by name, or an empty one of the config that a finished folder keeps; without dropout."""
-    if isinstance(place, str):
-        model = load_causal(place).model
-    else:
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place)).eval()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0  # as in the denoiser
-    return model
+def _saved_causal(recipe: Recipe, material: Material, folder: Path) -> NeighbourCausal:
+    """Read what `_save_causal` wrote; the config is that of the training, whatever a new model is like by now."""
+    if not (folder / CONFIG).exists():
+        todo = "Give another folder (--run), or remove it."
+        raise ValueError(three_parts(f"a causal model with {CONFIG}", f"{folder.name} of an earlier version", todo))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    network = _around(model, recipe, material)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    return network.eval()
 
 
-def _new_causal(recipe: Recipe, material: Material) -> NeighbourCausal:
+def _around(model: Any, recipe: Recipe, material: Material) -> NeighbourCausal:
+    return (
+        NeighbourCausal(model, material.log_unigram, material.counts) if recipe.with_counts else NeighbourCausal(model)
+    )
+
+
+def _new_causal(recipe: Recipe, material: Material) -> Any:
+    """A pretrained model by name, without dropout as the denoiser; or one with random weights."""
+    if recipe.backbone is not None:
+        return without_dropout(load_causal(recipe.backbone).model)
     model = new_causal(
         material.vocab_size,
         width=recipe.width,
@@ -205,9 +209,15 @@ def _new_causal(recipe: Recipe, material: Material) -> NeighbourCausal:
     offsets = itertools.cycle(OFFSETS_BEFORE)
     for layer in model.model.layers:
         look_nearby(layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias, offsets)
-    if not recipe.with_counts:
-        return NeighbourCausal(model)
-    return NeighbourCausal(model, material.log_unigram, material.counts)
+    return model
+
+
+def without_dropout(model: Any) -> Any:
+    """Switch the dropout of a model off for good; returns the model."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
 
 
 def _as_it_is(recipe: Recipe, config: Any) -> Recipe:

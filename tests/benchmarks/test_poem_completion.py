@@ -137,8 +137,21 @@ def test_the_finished_run_of_an_earlier_version_gets_what_is_new(
     main(CONFIG, run, tmp_path / "report", poems=poems)
     ways = read_json(tmp_path / "report" / "metrics.json")["sizes"]["small"]["0.3"]["ways"]
     assert {"diffusion prefix 1", "diffusion prefix 16 1"} <= set(ways)
+    # what was deleted is filled again, by models that were read back
+    before = read_json(finished[1] / "metrics.json")["sizes"]["small"]["0.3"]["ways"]
+    assert {name: ways[name] for name in before} == before
     page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "trained with prefixes of random length" in page and "trained with a prefix of 16" in page
+
+
+def test_a_causal_model_without_its_config_is_not_guessed(
+    finished: tuple[Path, Path], poems: Path, tmp_path: Path
+) -> None:
+    """Its weights fit in networks of other heads, which would be read without a word."""
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    (run / "models" / "small-causal" / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"Expected a causal model with .*; got small-causal of an earlier version"):
+        main(CONFIG, run, tmp_path / "report", poems=poems)
 
 
 def test_the_original_protocol_stands_beside_the_honest_one(finished: tuple[Path, Path]) -> None:
