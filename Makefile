@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test demo accuracy poems reports lint format clean distclean
+.PHONY: install test demo accuracy poems generation reports lint format clean distclean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ accuracy: $(STAMP)
 reports: demo
 	$(BIN)/python -m benchmarks.estimators --run runs/imdb-demo --preset full --output reports/estimators
 	$(BIN)/python -m benchmarks.throughput --run runs/imdb-demo --preset small --output reports/throughput
+
+# Quality and speed of generation, from held-out beginnings; half an hour on two cores.
+generation: demo
+	$(BIN)/python -m benchmarks.generation --size small --classifier runs/imdb-demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
