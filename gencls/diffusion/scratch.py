@@ -144,7 +144,8 @@ def scratch_model(tokenizer: Any, width: int, n_layers: int, *, seed: int = 0) -
         model = ModernBertForMaskedLM(config)
     heads = itertools.cycle(OFFSETS)
     for layer in model.model.layers:
-        look_nearby(*layer.attn.Wqkv.bias.detach().chunk(3)[:2], heads)
+        query_bias, key_bias, _ = layer.attn.Wqkv.bias.chunk(3)
+        look_nearby(query_bias, key_bias, heads)
     return model
 
 
