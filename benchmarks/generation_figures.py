@@ -32,7 +32,7 @@ def plot_quality(results: Row) -> Figure:
         ax.axhline(results["human"][name], color=LIGHT.muted, ls=":", label="human")
         ax.set(xscale="log", xlabel="seconds a text", ylabel=_LABELS[name])
     axes[0].set_yscale("log")
-    axes[0].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="lower left")
     return figure
 
 

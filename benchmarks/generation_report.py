@@ -17,6 +17,8 @@ from gencls.reporting.records import target_row, write_targets
 Row = Mapping[str, Any]
 #: Samples that the page shows of each writer: the first ones, by prefix and seed.
 SHOWN = 4
+#: What was written by hand about the tables.
+CONCLUSIONS = Path(__file__).with_name("generation_conclusions.md")
 TITLES = {"human": "human", "causal": "autoregressive, same size", "judge": "SmolLM2 (the judge itself)"}
 _COLUMNS = [
     "perplexity [95 %]",
@@ -36,11 +38,15 @@ _PAGE = """# Generation
 Made by `{command}` on {device}, {cores} cores; every number is generated, and every text is chosen by its seed.
 
 {n_texts} texts of {length} new tokens behind {prefix}-token beginnings of held-out {data} texts.
-Diffusion: {diffusion_m:.1f} M parameters, {steps} steps from a pretrained encoder. Autoregressive model of the same
-size: {causal_m:.1f} M parameters,
-the same windows and steps, from scratch, because no registry holds a pretrained one of that size; it writes one text at
-a time with a cache. SmolLM2: {judge_m:.0f} M parameters, pretrained on very many more tokens; it is also the judge, and
-in its own row it judges itself.
+Diffusion: {diffusion_m:.1f} M parameters, {steps} steps from a pretrained encoder; it writes {n_per_prefix} texts in
+a batch, of which
+the time is shared. Autoregressive model of the same size: {causal_m:.1f} M parameters, the same windows and
+steps, from scratch, because no registry holds a pretrained one of that size; it writes one text at a time with a cache.
+SmolLM2: {judge_m:.0f} M parameters, pretrained on very many more tokens; it is also the judge, and in its own row it
+judges
+itself.
+
+{conclusions}
 
 ## Targets
 
@@ -54,8 +60,7 @@ distinct-n (share of different n-grams of words over all texts; higher is more v
 varied), repetition (share of repeated 4-grams inside a text) and the MAUVE-style area (divergence of the judge's last
 states from those of {n_reference} other human texts, {n_clusters} clusters; the human row is what a perfect
 model would get). A copied run is the longest run of tokens that stands in a training text as it is; a long one has 12
-tokens or more. What would
-disappoint: a setting that is better in perplexity and worse in everything else.
+tokens or more. What would disappoint: a setting that is better in perplexity and worse in everything else.
 
 ## Writers
 
@@ -84,8 +89,7 @@ One factor at a time around the base.
 
 Tokens per second for {n_speed} texts of {length} tokens, one token a step, the same model, prefix, temperature and
 precision; the ways take turns, {n_repeats} rounds. "Loop": position by position, one text at a time, all logits of
-every
-position, as the earlier systems do. Ratios of medians, with the extremes of single rounds.
+every position, as the earlier systems do. Ratios of medians, with the extremes of single rounds.
 
 {speed}
 
@@ -109,7 +113,7 @@ own class.
 """
 
 
-def write_report(results: Row, record: Row, output: Path) -> Path:
+def write_report(results: Row, record: Row, output: Path, *, conclusions: Path = CONCLUSIONS) -> Path:
     """Write results.json, targets.json, run.json, the figures and README.md; returns the page's path."""
     output.mkdir(parents=True, exist_ok=True)
     targets = target_rows(results, str(record["command"]))
@@ -118,7 +122,8 @@ def write_report(results: Row, record: Row, output: Path) -> Path:
     write_targets(output / "targets.json", targets)
     write_atomic(output / "quality.png", to_png(plot_quality(results)))
     write_atomic(output / "steps.png", to_png(plot_steps(results["settings"])))
-    return write_atomic(output / "README.md", page(results, record, targets))
+    said = conclusions.read_text(encoding="utf-8").strip() if conclusions.exists() else ""
+    return write_atomic(output / "README.md", page(results, record, targets, said))
 
 
 def target_rows(results: Row, command: str) -> list[dict[str, Any]]:
@@ -157,7 +162,7 @@ def base_row(rows: Sequence[Row]) -> Row:
     return next(row for row in rows if row["factor"] == "order" and row["value"] == PAIRED_ORDERS[0])
 
 
-def page(results: Row, record: Row, targets: Sequence[Row]) -> str:
+def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) -> str:
     """Return the page in Markdown."""
     config, models, base = record["config"], results["models"], base_row(results["settings"])
     writers = [("human", results["human"]), ("diffusion, base", base), *results["others"].items()]
@@ -168,12 +173,14 @@ def page(results: Row, record: Row, targets: Sequence[Row]) -> str:
         cores=record["n_cores"],
         n_texts=base["n_samples"],
         length=config["length"],
+        n_per_prefix=config["n_per_prefix"],
         prefix=config["prefix"],
         data=config["data"],
         diffusion_m=models["diffusion"]["parameters"] / 1e6,
         steps=models["diffusion"]["steps"],
         causal_m=models["causal"]["parameters"] / 1e6,
         judge_m=models["judge"]["parameters"] / 1e6,
+        conclusions=conclusions,
         targets=table(["target", "measured", "wanted", "met"], map(_target, targets)),
         n_reference=config["n_reference"],
         n_clusters=config["n_clusters"],
