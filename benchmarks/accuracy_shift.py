@@ -28,7 +28,9 @@ from gencls.reporting.records import run_record
 PAIRS = ("imdb:rotten_tomatoes", "rotten_tomatoes:imdb")
 _PAGE = """# Shift between data sets
 
-Made by `{command}`. Trained, chosen and calibrated on the first data set, used on the second, at most {max_texts} of
+Made by `{command}`.
+
+Trained, chosen and calibrated on the first data set, used on the second, at most {max_texts} of
 its test texts; "at home" is the run's own test split. "Generative ahead by": paired difference on the same texts with
 its 95 % interval, in points. ECE in 15 bins of equal mass with its bootstrap interval, beside what a perfectly
 calibrated model of the same confidences would show ("null"); all in %.
@@ -139,4 +141,7 @@ if __name__ == "__main__":
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("gencls").setLevel(logging.INFO)
-    print(f"report: {main(**arguments, command='python -m benchmarks.accuracy_shift')}")
+    typed = "python -m benchmarks.accuracy_shift"
+    if arguments["rivals"] != list(RIVALS):
+        typed += " --rivals " + " ".join(arguments["rivals"])
+    print(f"report: {main(**arguments, command=typed)}")
