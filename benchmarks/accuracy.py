@@ -23,9 +23,8 @@ from benchmarks.accuracy_results import collect
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-from gencls.evaluation.runs import train_run
+from gencls.evaluation.runs import identity_of, train_run
 from gencls.reporting.records import run_record
-from gencls.training.config import TrainConfig
 
 logger = logging.getLogger("gencls.benchmarks")
 #: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
@@ -73,9 +72,8 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
 
 
 def _check_same_evaluation(chosen: Task, folder: Path, max_texts: int | None) -> None:
-    trained = {**TrainConfig().as_dict(), **read_json(folder / "run.json")["config"]}
     wanted = {**chosen.config.as_dict(), "max_texts": max_texts}
-    found = {**trained, "max_texts": read_json(folder / EVALUATION / DONE)["max_texts"]}
+    found = {**identity_of(folder)["config"], "max_texts": read_json(folder / EVALUATION / DONE)["max_texts"]}
     if differing := [name for name, value in wanted.items() if found[name] != value]:
         got = f"one with another {', '.join(differing)} in {folder.name}"
         todo = "A test split is scored once: take back the change, or remove the folder and say so."

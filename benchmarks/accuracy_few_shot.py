@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy_few_shot_report import write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
 from gencls.classifier.estimator import DiffusionClassifier
-from gencls.data import TextSplit, load_dataset, make_splits, stratified_sample, with_fresh_test
+from gencls.data import TextSplit, load_dataset, stratified_sample
 from gencls.data.dataset import TextDataset
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
@@ -33,14 +33,13 @@ from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.tokens import tokenize
 from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import fit_baseline
-from gencls.evaluation.runs import names_of
+from gencls.evaluation.runs import Splits, cut_splits, names_of
 from gencls.reporting.records import run_record
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
-Splits = Mapping[str, TextSplit]
 RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder")
 #: Passes over the labelled texts, and the fewest and most steps of the classes and of the encoder.
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 200
@@ -95,7 +94,7 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
         If a class has fewer training texts than the largest size, or the folder holds rows of another config.
     """
     dataset = load_dataset(data)
-    splits = _splits(dataset, data)
+    splits = cut_splits(dataset, FRESH_TEST.get(data), 0)
     _check_sizes(splits["train"], config.sizes)
     _check_folder(runs, {"data": data, "fingerprint": dataset.fingerprint, "training": config.training.as_dict()})
     test = stratified_sample(splits["test"], config.n_test, seed=0)
@@ -111,12 +110,6 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
             logger.info("%d texts, seed %d: %s", size, seed, {row["model"]: row["accuracy"] for row in found})
             rows += found
     return rows
-
-
-def _splits(dataset: TextDataset, data: str) -> Splits:
-    splits = make_splits(dataset, seed=0)
-    n_test = FRESH_TEST.get(data)
-    return splits if n_test is None or "test" in dataset.splits else with_fresh_test(splits, n_test, seed=0)
 
 
 def _check_sizes(train: TextSplit, sizes: Sequence[int]) -> None:
@@ -170,7 +163,7 @@ def _rows(
     labels = classifier.encode_labels(names_of(dataset, parts["test"]))
     own = classifier.predict_log_proba(parts["test"].texts)
     rows = [_row("diffusion", own, labels, classifier.training_record_["seconds"])]
-    given = {name: _rival_data(classifier, dataset, part) for name, part in parts.items()}
+    given = {name: RivalData.of(classifier, part, dataset.label_names) for name, part in parts.items()}
     # the rival starts from the backbone as it came: it discriminates, and has no use for texts without labels
     start = copy.copy(classifier).set_params(backbone=config.backbone)
     for name in RIVALS:
@@ -181,10 +174,6 @@ def _rows(
 
 def _row(model: str, log_proba: NDArray[np.float64], labels: NDArray[np.int64], seconds: float) -> Row:
     return {"model": model, "accuracy": float((log_proba.argmax(axis=1) == labels).mean()), "seconds": seconds}
-
-
-def _rival_data(classifier: DiffusionClassifier, dataset: TextDataset, part: TextSplit) -> RivalData:
-    return RivalData(part.texts, classifier.tokenize(part.texts).ids, classifier.encode_labels(names_of(dataset, part)))
 
 
 def main(

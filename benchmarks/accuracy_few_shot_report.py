@@ -11,10 +11,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy import stats
 
-from benchmarks.accuracy_figures import OWN
+from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
 from gencls.data.storage import write_atomic, write_json
-from gencls.reporting.figures import model_title
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
 
 Row = Mapping[str, Any]
@@ -84,11 +83,6 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
         accuracy=table(["texts of each class", *map(title, models)], accuracy),
         ahead=table(["texts of each class", *map(title, rivals)], ahead),
     )
-
-
-def title(model: str) -> str:
-    """Return how a model is called in tables and figures."""
-    return OWN.get(model, model_title(model))
 
 
 def _by_size_and_model(rows: Sequence[Row]) -> dict[tuple[int, str], list[float]]:

@@ -15,6 +15,11 @@ Row = Mapping[str, Any]
 OWN = {"diffusion": "generative", "hybrid": "hybrid"}
 
 
+def title(model: str) -> str:
+    """Return a model's name as a reader's words."""
+    return OWN.get(model, model_title(model))
+
+
 def plot_accuracy(rows: Sequence[Row]) -> Figure:
     """Draw the accuracy of every model with its interval, one panel for each data set."""
     names, figure = _panels(rows)
@@ -25,7 +30,7 @@ def plot_accuracy(rows: Sequence[Row]) -> Figure:
             colour = LIGHT.palette[0] if is_own else LIGHT.muted
             ax.plot([row["accuracy_low"], row["accuracy_high"]], [place, place], color=colour, lw=2)
             ax.plot(row["accuracy"], place, marker=MARKERS[0] if is_own else MARKERS[1], color=colour)
-        ax.set_yticks(range(len(models)), [OWN.get(row["model"], model_title(row["model"])) for row in models])
+        ax.set_yticks(range(len(models)), [title(row["model"]) for row in models])
         ax.set(title=name, xlabel="accuracy")
     return figure
 
@@ -40,7 +45,7 @@ def plot_ece(rows: Sequence[Row]) -> Figure:
             ax.barh(place, row["ece_null_high"] - row["ece_null_low"], left=row["ece_null_low"], color=LIGHT.grid)
             ax.plot([row["ece_low"], row["ece_high"]], [place, place], color=colour, lw=1.5)
             ax.plot(row["ece"], place, marker=MARKERS[0] if row["model"] in OWN else MARKERS[1], color=colour)
-        ax.set_yticks(range(len(models)), [OWN.get(row["model"], model_title(row["model"])) for row in models])
+        ax.set_yticks(range(len(models)), [title(row["model"]) for row in models])
         ax.invert_yaxis()
         ax.set(title=name, xlabel="ECE (grey: if perfectly calibrated)")
     return figure

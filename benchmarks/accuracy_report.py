@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy_figures as figures
+from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_results import Row, compared, plain_rows
-from benchmarks.markdown import table
+from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS
-from gencls.reporting.figures import model_title
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
 
@@ -147,7 +147,7 @@ def page(
         command=record["command"],
         device=", ".join(sorted({row["device"] for row in evaluations})),
         conclusions=conclusions,
-        targets=table(["target", "measured", "wanted", "met"], map(_target_cells, targets)),
+        targets=targets_table(targets),
         data=table(of_data, map(_data, generative)),
         accuracy=table(
             ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
@@ -178,19 +178,9 @@ def _name(row: Row) -> str:
     return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
 
 
-def title(model: str) -> str:
-    """Return a model's name as a reader's words."""
-    return {"diffusion": "generative", "hybrid": "hybrid"}.get(model, model_title(model))
-
-
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a share in percent."""
     return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _target_cells(row: Mapping[str, Any]) -> list[str]:
-    value = "not measured" if row["value"] is None else f"{row['value']:.4f}"
-    return [row["name"], value, f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
 
 
 def _data(row: Row) -> list[str]:
@@ -261,7 +251,7 @@ def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
     rates = {(row["data"], row["seed"], row["variant"]): row["texts_per_second"] for row in evaluations}
     cells = []
     for row in rows:
-        variant = {"diffusion": "generative", "hybrid": "hybrid"}.get(row["model"])
+        variant = figures.OWN.get(row["model"])
         rate = rates.get((row["data"], row["seed"], variant))
         minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
         flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]

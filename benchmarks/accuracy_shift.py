@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import DONE, EVALUATION
+from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_recipes import RIVALS, task
-from benchmarks.accuracy_report import percent, title
+from benchmarks.accuracy_report import percent
 from benchmarks.accuracy_results import Row, collect, compared
 from benchmarks.markdown import table
 from gencls.data.errors import three_parts

@@ -27,7 +27,6 @@ from benchmarks.generation_settings import BASE, PAIRED_ORDERS, Setting, setting
 from benchmarks.generation_speed import Task, measure_speed
 from gencls.baselines.causal import CausalLM, load_causal
 from gencls.data.storage import plain, read_json, write_json
-from gencls.diffusion.backbones import load_backbone
 from gencls.evaluation.generators import load_language_model
 from gencls.generation.config import GenerationConfig
 from gencls.generation.trajectory import Trajectory
@@ -147,10 +146,9 @@ def measure(config: Config, classifier: Path | None, runs: Path, *, judge_model:
         SmolLM2 if not given.
     """
     generator = load_language_model(classifier) if classifier is not None else None  # a bad folder is said first
-    backbone = load_backbone(config.training.backbone, n_layers=config.training.backbone_layers, texts=[""])
     texts = load_texts(
         config.data,
-        backbone.tokenizer,
+        config.training,
         n_texts=config.n_prefixes,
         n_reference=config.n_reference,
         prefix=config.prefix,

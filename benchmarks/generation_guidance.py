@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.generation_material import Texts
@@ -21,6 +20,7 @@ from gencls.baselines.finetuning import Budget
 from gencls.data import TextSplit
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.language_model import LanguageModel
+from gencls.diffusion.parts import without_dropout
 from gencls.diffusion.tokens import tokenize
 from gencls.generation.config import GenerationConfig
 from gencls.generation.writing import generate
@@ -47,13 +47,10 @@ class Referee:
         self, texts: Texts, backbone: str, *, length: int, n_steps: int, batch_size: int, seed: int, bf16: bool
     ) -> None:
         loaded = load_backbone(backbone, texts=texts.train.texts)
-        for module in loaded.encoder.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
         self.tokenizer, self.length = loaded.tokenizer, length
         frame = loaded.frame
         self.model = EncoderClassifier(
-            loaded.encoder,
+            without_dropout(loaded.encoder),
             cls_id=frame.bos,
             sep_id=frame.eos,
             pad_id=frame.pad,

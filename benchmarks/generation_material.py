@@ -17,7 +17,7 @@ from gencls.baselines.causal_training import train_causal
 from gencls.data import TextSplit, load_dataset, make_splits
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
-from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.backbones import Backbone, load_backbone
 from gencls.diffusion.language_model import CONFIG, LanguageModel
 from gencls.diffusion.tokens import tokenize
 from gencls.diffusion.windows import LONGEST_TEXT, text_windows
@@ -60,33 +60,34 @@ class Texts:
     train : TextSplit
         What the models are trained on.
     labels : tuple of str
-    validation : list of Beginning
-        To choose by.
     test, reference : list of Beginning
         To be written on from, and others, to be compared with; the models have seen neither.
     held_out : TextSplit
         The split that they are of.
     source : str
+    backbone : Backbone
+        Before any training; its tokenizer is that of the texts.
     """
 
     train: TextSplit
     labels: tuple[str, ...]
-    validation: list[Beginning]
     test: list[Beginning]
     reference: list[Beginning]
     held_out: TextSplit
     source: str
+    backbone: Backbone
 
 
 def load_texts(
-    data: str, tokenizer: Any, *, n_texts: int, n_reference: int, prefix: int, length: int, seed: int
+    data: str, training: TrainConfig, *, n_texts: int, n_reference: int, prefix: int, length: int, seed: int
 ) -> Texts:
     """Cut the splits of a data set and choose beginnings by seed.
 
     Parameters
     ----------
     data : str
-    tokenizer : PreTrainedTokenizerBase
+    training : TrainConfig
+        Its backbone is loaded.
     n_texts, n_reference : int
     prefix, length : int
         Tokens of a prefix and of a continuation.
@@ -99,19 +100,17 @@ def load_texts(
     """
     dataset = load_dataset(data)
     splits = make_splits(dataset, seed=seed)
-    wanted = {"validation": n_texts, "test": n_texts + n_reference}
-    found = {
-        name: beginnings(splits[name].texts, tokenizer, n, prefix, length, seed=seed) for name, n in wanted.items()
-    }
-    test = found["test"]
+    backbone = load_backbone(training.backbone, n_layers=training.backbone_layers, texts=splits["train"].texts)
+    held_out, tokenizer = splits["test"], backbone.tokenizer
+    test = beginnings(held_out.texts, tokenizer, n_texts + n_reference, prefix, length, seed=seed)
     return Texts(
         train=splits["train"],
         labels=tuple(dataset.label_names),
-        validation=found["validation"],
         test=test[:n_texts],
         reference=test[n_texts:],
-        held_out=splits["test"],
+        held_out=held_out,
         source=dataset.source,
+        backbone=backbone,
     )
 
 
@@ -169,12 +168,11 @@ def load_models(
     texts: Texts, training: TrainConfig, judge: CausalLM, folder: Path, *, progress: bool = False
 ) -> Models:
     """Train the two language models, or read those that the folder holds; a killed training resumes."""
-    backbone = load_backbone(training.backbone, n_layers=training.backbone_layers, texts=texts.train.texts)
-    windows = list(text_windows(texts.train.texts, backbone.tokenizer, max_length=training.max_length))
+    windows = list(text_windows(texts.train.texts, texts.backbone.tokenizer, max_length=training.max_length))
     if (folder / "diffusion" / CONFIG).exists():
         diffusion = LanguageModel.load(folder / "diffusion")
     else:
-        diffusion = train_language_model(backbone, windows, training, folder / "diffusion", progress=progress)
+        diffusion = train_language_model(texts.backbone, windows, training, folder / "diffusion", progress=progress)
         diffusion.save(folder / "diffusion")
     causal, facts = _causal(diffusion, windows, training, folder / "causal", progress)
     start_id = int(diffusion.tokenizer.cls_token_id)

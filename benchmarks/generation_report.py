@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.generation_figures import plot_quality, plot_steps
 from benchmarks.generation_settings import PAIRED_ORDERS
-from benchmarks.markdown import table
+from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
@@ -181,7 +181,7 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         causal_m=models["causal"]["parameters"] / 1e6,
         judge_m=models["judge"]["parameters"] / 1e6,
         conclusions=conclusions,
-        targets=table(["target", "measured", "wanted", "met"], map(_target, targets)),
+        targets=targets_table(targets, ".3f"),
         n_reference=config["n_reference"],
         n_clusters=config["n_clusters"],
         base=_told(config["base"]),
@@ -222,11 +222,6 @@ def _told(base: Row) -> str:
         "top_p": "top_p",
     }
     return ", ".join(f"{told} {base[name]}" for name, told in names.items())
-
-
-def _target(row: Row) -> list[str]:
-    value = "not measured" if row["value"] is None else f"{row['value']:.3f}"
-    return [row["name"], value, f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
 
 
 def _cells(row: Row) -> list[str]:

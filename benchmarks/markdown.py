@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def targets_table(rows: Iterable[Mapping[str, Any]], digits: str = ".4f") -> str:
+    """Return the rows of `targets.json` as a table; `digits`: how the measured values are written."""
+    return table(["target", "measured", "wanted", "met"], (_target(row, digits) for row in rows))
+
+
+def _target(row: Mapping[str, Any], digits: str) -> list[str]:
+    value = "not measured" if row["value"] is None else format(row["value"], digits)
+    return [row["name"], value, f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.poem_material import Material
@@ -21,6 +20,7 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.diffusion.backbones import Backbone, load_backbone, split_model
 from gencls.diffusion.language_model import LanguageModel
+from gencls.diffusion.parts import without_dropout
 from gencls.diffusion.scratch import HEAD_WIDTH, INITIALIZER_RANGE, look_nearby, scratch_model
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
@@ -209,14 +209,6 @@ def _new_causal(recipe: Recipe, material: Material) -> Any:
     offsets = itertools.cycle(OFFSETS_BEFORE)
     for layer in model.model.layers:
         look_nearby(layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias, offsets)
-    return model
-
-
-def without_dropout(model: Any) -> Any:
-    """Switch the dropout of a model off for good; returns the model."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
     return model
 
 

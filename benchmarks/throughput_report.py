@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import targets_table
 from benchmarks.throughput_figures import plot_classes, plot_fractions, plot_profiles
 from benchmarks.throughput_tables import (
     classes_table,
@@ -17,7 +18,6 @@ from benchmarks.throughput_tables import (
     percent,
     profile_table,
     scoring_table,
-    targets_table,
     total_ms,
     training_table,
 )
@@ -159,7 +159,7 @@ def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Seq
         run=record["run"],
         minutes=record["wall_seconds"] / 60,
         command=record["command"],
-        targets=targets_table(targets),
+        targets=targets_table(targets, ".3g"),
         best=f"{machine['best']['dtype']}, {machine['best']['size']}",
         machine=machine_table(machine),
         scoring=scoring_table(results["scoring"]),

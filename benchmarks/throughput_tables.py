@@ -17,15 +17,6 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
-    """Targets beside what was measured."""
-    rows = [
-        [row["name"], f"{row['value']:.3g}", f"{row['direction']} {row['target']:g}", "yes" if row["met"] else "no"]
-        for row in targets
-    ]
-    return _table("target | measured | wanted | met", rows)
-
-
 def machine_table(machine: Mapping[str, Any]) -> str:
     """Rates of matrix products by size and type."""
     rates = machine["matmul_gflops_per_second"]

@@ -100,6 +100,16 @@ class Backbone:
     is_pretrained: bool = True
     is_adapted: bool = False
 
+    @property
+    def has_trained_output(self) -> bool:
+        """Whether head and output bias are kept as they are; other ones start at the unigram."""
+        return self.has_head or self.is_adapted
+
+    @property
+    def can_fit_head(self) -> bool:
+        """Whether a head may be fitted to the hidden states; the fit leaves one that came with the weights alone."""
+        return self.is_pretrained and not self.is_adapted
+
 
 def load_backbone(
     name: str, *, n_layers: int | None = None, cache: Path | None = None, texts: Iterable[str] | None = None

@@ -23,19 +23,10 @@ from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.batches import RowBatch, ScoredPositions, visible_neighbours
 from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.parts import without_dropout
 from gencls.diffusion.reader import Reader, attend_by
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
-
-
-def _without_dropout(network: nn.Module) -> None:
-    """No dropout in training: every visit of a text hides other tokens, and random numbers were a third of a step."""
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "hidden_dropout", "dropout_prob"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
 
 
 class Denoiser(Reader):
@@ -57,7 +48,8 @@ class Denoiser(Reader):
         self.vocab_size = backbone.projection.shape[0]
         width = backbone.config.hidden_size
         self.network = make_conditioning(conditioning, backbone.encoder, backbone.head, n_classes, width)
-        _without_dropout(self.network)
+        # every visit of a text hides other tokens, and random numbers were a third of a step
+        without_dropout(self.network)
         tied = self._input_embeddings() is backbone.projection
         self.untied_projection = None if tied else backbone.projection
         self.bias = nn.Parameter(backbone.bias.clone().float())

@@ -59,6 +59,17 @@ def layer_stack(encoder: nn.Module) -> nn.ModuleList:
     return max(lists, key=len, default=nn.ModuleList())
 
 
+def without_dropout(network: nn.Module) -> nn.Module:
+    """Switch the dropout of a network off for good; returns the network."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "hidden_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return network
+
+
 def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put another module in the place of one."""
     for module in root.modules():

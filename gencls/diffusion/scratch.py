@@ -116,7 +116,7 @@ def scratch_model(tokenizer: Any, width: int, n_layers: int, *, seed: int = 0) -
     Raises
     ------
     ValueError
-        If the width is no multiple of the heads' width.
+        If the width is no multiple of `WIDTH_UNIT`, or there is no layer.
     """
     if width % WIDTH_UNIT or width < 1 or n_layers < 1:
         got = f"{width}x{n_layers}"

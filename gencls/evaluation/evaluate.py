@@ -166,9 +166,9 @@ def _texts(
             three_parts("test texts of at least two classes", "one class", "An accuracy on one class is a recall.")
         )
     parts = {
-        name: _rival_data(classifier, split, dataset.label_names) for name, split in splits.items() if name != "test"
+        name: RivalData.of(classifier, split, dataset.label_names) for name, split in splits.items() if name != "test"
     }
-    parts["test"] = _rival_data(classifier, test, names)
+    parts["test"] = RivalData.of(classifier, test, names)
     return record, parts
 
 
@@ -192,11 +192,6 @@ def _unseen(split: TextSplit, splits: Mapping[str, TextSplit]) -> TextSplit:
             three_parts("texts that the run was not trained on", "none", "Evaluate without --data, or other data.")
         )
     return split.take(rows)
-
-
-def _rival_data(classifier: DiffusionClassifier, split: TextSplit, names: Sequence[str]) -> RivalData:
-    labels = classifier.encode_labels(np.array(names)[split.labels])
-    return RivalData(split.texts, classifier.tokenize(split.texts).ids, labels)
 
 
 def _scoring_facts(classifier: DiffusionClassifier) -> dict[str, Any]:

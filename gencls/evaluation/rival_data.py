@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.data import TextSplit
 
 FloatArray = NDArray[np.float64]
 
@@ -20,6 +23,12 @@ class RivalData:
     texts: list[str]
     ids: list[NDArray[np.int64]]
     labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, classifier: DiffusionClassifier, split: TextSplit, names: Sequence[str]) -> RivalData:
+        """Return a split as a fitted classifier reads it; `names`: the data set's of its classes."""
+        labels = classifier.encode_labels(np.array(names)[split.labels])
+        return cls(split.texts, classifier.tokenize(split.texts).ids, labels)
 
     def first(self, n_texts: int | None) -> RivalData:
         """Return the first texts; all for None. Splits that were cut here are in a random order."""

@@ -78,7 +78,7 @@ def train_run(
     place: dict[str, Any] = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
     place["fresh_test"] = fresh_test
     dataset = _load(place)
-    splits = _cut(dataset, place, config.seed)
+    splits = cut_splits(dataset, fresh_test, config.seed)
     identity = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
@@ -134,7 +134,7 @@ def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> 
         raise ValueError(
             three_parts("a run with a finished adaptation", got, "Train it first, or leave --adapted out.")
         )
-    differing = _other_adaptation(_identity_of(source), identity)
+    differing = _other_adaptation(identity_of(source), identity)
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
@@ -144,8 +144,8 @@ def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> 
     logger.info("the adaptation of %s is taken over", source)
 
 
-def _identity_of(folder: Path) -> dict[str, Any]:
-    """What a run folder holds a run of; options that are newer than it at their defaults."""
+def identity_of(folder: Path) -> dict[str, Any]:
+    """Return what a run folder holds a run of; options that are newer than it at their defaults."""
     record: dict[str, Any] = read_json(folder / RUN)
     return {**record, "config": {**TrainConfig().as_dict(), **(record.get("config") or {})}}
 
@@ -185,7 +185,7 @@ def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
                 "Use the same source, or train again.",
             )
         )
-    return record, dataset, _cut(dataset, record["data"], record["config"]["seed"])
+    return record, dataset, cut_splits(dataset, record["data"].get("fresh_test"), record["config"]["seed"])
 
 
 def names_of(dataset: TextDataset, split: TextSplit) -> np.ndarray:
@@ -204,10 +204,12 @@ def data_facts(dataset: TextDataset, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _cut(dataset: TextDataset, place: Mapping[str, Any], seed: int) -> Splits:
+def cut_splits(dataset: TextDataset, fresh_test: int | None, seed: int) -> Splits:
+    """Return the splits of a run; parameters as in `train_run`."""
     splits = make_splits(dataset, seed=seed)
-    n_test = place.get("fresh_test")
-    return splits if n_test is None or "test" in dataset.splits else with_fresh_test(splits, n_test, seed=seed)
+    if fresh_test is None or "test" in dataset.splits:
+        return splits
+    return with_fresh_test(splits, fresh_test, seed=seed)
 
 
 def _load(place: Mapping[str, Any]) -> TextDataset:
@@ -222,7 +224,7 @@ def _load(place: Mapping[str, Any]) -> TextDataset:
 def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         return
-    old = _identity_of(path.parent)
+    old = identity_of(path.parent)
     differing = _other_data(old, identity) + ["config"] * (old["config"] != identity["config"])
     refuse_other_run(differing, path.parent)
 

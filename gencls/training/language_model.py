@@ -121,8 +121,7 @@ def train_language_model(
     unigram_nats = _set_unigram(denoiser, backbone, front)
     if config.neighbour_smoothing is not None:
         set_associations(denoiser, front, texts.folds[: len(front)], config.neighbour_smoothing)
-    fits_head = backbone.is_pretrained and not backbone.is_adapted
-    head_gain = fit_head(denoiser, front, config, bf16=bf16) if fits_head else 0.0
+    head_gain = fit_head(denoiser, front, config, bf16=bf16) if backbone.can_fit_head else 0.0
     stages = {"adapt": _examples(texts, config)}
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     options = {"checkpoint_steps": config.checkpoint_steps, "progress": progress, "on_step": on_step}
@@ -170,7 +169,7 @@ def _set_unigram(denoiser: Denoiser, backbone: Backbone, texts: Sequence[IntArra
     """Start a head without pretraining at the word frequencies; return their nats per token on the same texts."""
     counts = class_counts(texts, np.zeros(len(texts), dtype=np.int64), 1, denoiser.vocab_size)[0]
     log_probs = log_frequencies(counts, SMOOTHING)
-    if not (backbone.has_head or backbone.is_adapted):
+    if not backbone.has_trained_output:
         denoiser.set_unigram(torch.from_numpy(log_probs).float(), denoiser.class_bias[:0])
     return -float(counts @ log_probs / counts.sum())
 

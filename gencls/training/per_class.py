@@ -111,12 +111,10 @@ def train_denoiser(
     torch.manual_seed(config.seed)
     denoiser = Denoiser(backbone, len(label_names), conditioning_of(config))
     check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
-    _without_dropout(denoiser)
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
-    fits_head = backbone.is_pretrained and not backbone.is_adapted
-    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if fits_head else 0.0
+    head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.can_fit_head else 0.0
     stages = _stages(texts, config)
     plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
     stage_options = {
@@ -167,13 +165,6 @@ def _check_validation(validation: TokenizedSplit) -> None:
         raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
 
 
-def _without_dropout(denoiser: Denoiser) -> None:
-    """Dropout off: hidden tokens are noise enough, and a resumed run then needs no random state of the device."""
-    for module in denoiser.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
 def _set_statistics(
     denoiser: Denoiser,
     backbone: Backbone,
@@ -195,7 +186,7 @@ def _set_statistics(
     )
     full = statistics.table(**chosen)
     denoiser.set_unigram(
-        None if backbone.has_head or backbone.is_adapted else torch.from_numpy(full.log_frequencies).float(),
+        None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),
         torch.from_numpy(full.deviations).float(),
     )
     keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)
