@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gencls.baselines.causal import check_causal_name
 from gencls.classifier.bayes import log_posterior
@@ -37,6 +38,8 @@ _COUNTS_AND_LINEAR: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalD
     "nb_svm": fit_nb_svm,
     "tfidf_logistic_regression": fit_tfidf,
 }
+#: Rivals that read the full text: its length in characters is what their temperature depends on.
+FULL_TEXT = ("naive_bayes_words", "naive_bayes_bigrams", "nb_svm", "tfidf_logistic_regression")
 #: Slow on a CPU: their training and the number of texts that are scored have budgets of their own.
 _CAUSAL = {
     "causal_per_class": fit_causal_per_class,
@@ -99,7 +102,7 @@ def fit_baseline(
         split: np.maximum(predict(data[split]), -1e6) - np.log(class_count / class_count.sum())
         for split in ("calibration", "test")
     }
-    lengths = {split: np.array([len(ids) for ids in data[split].ids]) for split in evidence}
+    lengths = {split: _lengths(name, data[split]) for split in evidence}
     held, log_prior = data["calibration"].labels, classifier.log_prior_
     temperature = LengthTemperature()
     if len(np.unique(held)) > 1:
@@ -108,6 +111,11 @@ def fit_baseline(
     record |= {"seconds": time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
     return calibrated, record
+
+
+def _lengths(name: str, part: RivalData) -> NDArray[np.int64]:
+    """How much of each text a rival reads, (N,), in a unit of its own: the temperature's scale absorbs it."""
+    return np.array([len(text) for text in part.texts] if name in FULL_TEXT else [len(ids) for ids in part.ids])
 
 
 def _fitted(
