@@ -136,7 +136,8 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     own = set(classifier.get_params(deep=False))
     classifier.set_params(**{name: getattr(config, name) for name in SCORING_OPTIONS if name in own})
     _, dataset, splits = load_run_data(folder)
-    if config.level_weighting == "learned":
+    if any(getattr(config, name) != getattr(base.config, name) for name in SCORING_OPTIONS):
+        # the temperature of the recipe's own scoring is not that of this one; where classes differ in size, it decides
         classifier.calibrate(splits["calibration"].texts, names_of(dataset, splits["calibration"]))
     part = splits["validation"].take(np.arange(len(splits["validation"]))[:limit])
     labels = classifier.encode_labels(names_of(dataset, part))

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.generation_figures import plot_quality, plot_steps
 from benchmarks.generation_settings import PAIRED_ORDERS
+from benchmarks.generation_speed import TIMED_TEXTS
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
 from gencls.reporting.plots import to_png
@@ -193,12 +194,12 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         settings=table(
             ["factor", "value", *_COLUMNS], ([row["factor"], row["value"], *_cells(row)] for row in results["settings"])
         ),
-        n_speed=16,
+        n_speed=TIMED_TEXTS,
         n_repeats=config["n_repeats"],
         speed=table(
             [
                 "order",
-                "batch of 16",
+                f"batch of {TIMED_TEXTS}",
                 "one by one",
                 "loop",
                 "batch over loop",

@@ -26,6 +26,8 @@ from gencls.generation.writing import generate
 FloatArray = NDArray[np.float64]
 #: Orders that the loop has too.
 LOOP_ORDERS = ("random", "confidence")
+#: Texts of the timed batch; the target of batching is named after it.
+TIMED_TEXTS = 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Task:
 
     prefix: str
     length: int = 64
-    n_texts: int = 16
+    n_texts: int = TIMED_TEXTS
     n_repeats: int = 3
 
 
