@@ -3,9 +3,10 @@
     python -m benchmarks.accuracy_few_shot --data imdb
 
 The generative model starts from a language model of the unlabelled texts (`gencls train-lm`), so that only its classes
-are learned from labelled ones; the discriminative rivals have no use for texts without labels. Every number of texts
-is drawn with several seeds; validation texts, as many as training ones, choose what is chosen. A row that is there is
-not made again.
+are learned from labelled ones. Of the discriminative rivals, a fine-tuned encoder can use them too: it is fitted from
+the backbone as it came, and from that language model. Every number of texts is drawn with several seeds. Validation
+texts have labels too: as many as the training texts, as far as the split goes, choose smoothing and regularisation of
+all but the encoders. A row that is there is not made again, and the page is of all rows that are there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy_few_shot_report import write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
+from benchmarks.commands import as_typed
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, load_dataset, stratified_sample
 from gencls.data.dataset import TextDataset
@@ -40,9 +42,13 @@ from gencls.training.language_model import train_language_model
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
-RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder")
-#: Passes over the labelled texts, and the fewest and most steps of the classes and of the encoder.
-EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 200
+#: What a folder's rows are of.
+FOLDER = "config.json"
+#: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
+ADAPTED = "encoder_adapted"
+RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
+#: Passes over the labelled texts, and the fewest and most steps of the classes and of the encoders: one pass over 4096.
+EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 256
 #: Validation texts of each class that fit the temperature: it moves no decision between equally likely classes.
 CALIBRATION = 100
 TRAINING = TrainConfig(
@@ -73,7 +79,7 @@ class Config:
 
 
 def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -> list[Row]:
-    """Train what is missing.
+    """Train what is missing, and return all rows that the folder then has for this number of test texts.
 
     Parameters
     ----------
@@ -86,7 +92,8 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
     Returns
     -------
     list of dict
-        ``size``, ``seed``, ``model``, ``accuracy`` on the test texts and ``seconds`` of training.
+        By size, then seed: ``size``, ``seed``, ``model``, ``accuracy`` on the test texts, ``correct`` (0 or 1 for each
+        of them), ``seconds`` of training, and, of a network, its ``steps`` and ``n_layers``.
 
     Raises
     ------
@@ -96,20 +103,24 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
     dataset = load_dataset(data)
     splits = cut_splits(dataset, FRESH_TEST.get(data), 0)
     _check_sizes(splits["train"], config.sizes)
-    _check_folder(runs, {"data": data, "fingerprint": dataset.fingerprint, "training": config.training.as_dict()})
+    _check_folder(runs, _identity(data, dataset.fingerprint, splits, config.training))
     test = stratified_sample(splits["test"], config.n_test, seed=0)
     language_model = _language_model(splits["train"], config.training, runs / "language-model", progress)
-    rows: list[Row] = []
     for seed in config.seeds:
         for size in config.sizes:
             path = runs / "rows" / f"{size}-{seed}-{config.n_test}.json"
             if not path.exists():
                 parts = {**_labelled(splits, size, seed), "test": test}
                 write_json(path, _rows(dataset, parts, language_model, config.training, size, seed, progress))
-            found: list[Row] = read_json(path)
-            logger.info("%d texts, seed %d: %s", size, seed, {row["model"]: row["accuracy"] for row in found})
-            rows += found
-    return rows
+            found = {row["model"]: row["accuracy"] for row in read_json(path)}
+            logger.info("%d texts, seed %d: %s", size, seed, found)
+    return _all_rows(runs / "rows", config.n_test)
+
+
+def _all_rows(folder: Path, n_test: int) -> list[Row]:
+    """Rows of this and of earlier calls, by size and seed; each file's models in their order."""
+    rows = [row for path in folder.glob(f"*-{n_test}.json") for row in read_json(path)]
+    return sorted(rows, key=lambda row: (row["size"], row["seed"]))
 
 
 def _check_sizes(train: TextSplit, sizes: Sequence[int]) -> None:
@@ -118,8 +129,25 @@ def _check_sizes(train: TextSplit, sizes: Sequence[int]) -> None:
         raise ValueError(three_parts(f"sizes of at most {fewest}, the smallest class", str(max(sizes)), "Lower it."))
 
 
+def _identity(data: str, fingerprint: str, splits: Splits, training: TrainConfig) -> dict[str, Any]:
+    """Everything that decides a row, beside its size, its seed and the number of test texts."""
+    return {
+        "data": data,
+        "fingerprint": fingerprint,
+        "fresh_test": FRESH_TEST.get(data),
+        "n_unlabelled": len(splits["train"]),
+        "n_validation": int(np.bincount(splits["validation"].labels).min()),
+        "training": training.as_dict(),
+        "rivals": list(RIVALS),
+        "epochs": EPOCHS,
+        "fewest_steps": FEWEST_STEPS,
+        "most_steps": MOST_STEPS,
+        "calibration": CALIBRATION,
+    }
+
+
 def _check_folder(runs: Path, wanted: Mapping[str, Any]) -> None:
-    path = runs / "config.json"
+    path = runs / FOLDER
     if path.exists() and read_json(path) != wanted:
         raise ValueError(three_parts("an empty folder, or one of the same options", runs.name, "Give another --runs."))
     write_json(path, wanted)
@@ -160,20 +188,33 @@ def _rows(
     classifier = DiffusionClassifier.from_config(replace(config, seed=seed, **options), progress=progress)
     pairs = {name: (part.texts, names_of(dataset, part)) for name, part in parts.items()}
     classifier.fit(*pairs["train"], validation=pairs["validation"], calibration=pairs["calibration"])
-    labels = classifier.encode_labels(names_of(dataset, parts["test"]))
-    own = classifier.predict_log_proba(parts["test"].texts)
-    rows = [_row("diffusion", own, labels, classifier.training_record_["seconds"])]
     given = {name: RivalData.of(classifier, part, dataset.label_names) for name, part in parts.items()}
-    # the rival starts from the backbone as it came: it discriminates, and has no use for texts without labels
-    start = copy.copy(classifier).set_params(backbone=config.backbone)
+    record = {
+        "seconds": classifier.training_record_["seconds"],
+        "steps": classifier.training_record_["classes"]["steps"],
+        "n_layers": classifier.backbone_.config.num_hidden_layers,
+    }
+    own = classifier.predict_log_proba(parts["test"].texts)
+    rows = [_row("diffusion", own, given["test"].labels, record)]
     for name in RIVALS:
-        log_proba, record = fit_baseline(name, start, given, progress=progress)
-        rows.append(_row(name, log_proba, labels, record["seconds"]))
+        log_proba, record = _rival(name, classifier, given, config.backbone, progress)
+        rows.append(_row(name, log_proba, given["test"].labels, record))
     return [{"size": size, "seed": seed, "n_steps": n_steps, **row} for row in rows]
 
 
-def _row(model: str, log_proba: NDArray[np.float64], labels: NDArray[np.int64], seconds: float) -> Row:
-    return {"model": model, "accuracy": float((log_proba.argmax(axis=1) == labels).mean()), "seconds": seconds}
+def _rival(
+    name: str, classifier: DiffusionClassifier, given: Mapping[str, RivalData], backbone: str, progress: bool
+) -> tuple[NDArray[np.float64], Row]:
+    if name == ADAPTED:  # the classifier's own backbone is the language model, as it was before the classes
+        return fit_baseline("encoder", classifier, given, progress=progress)
+    start = copy.copy(classifier).set_params(backbone=backbone)
+    return fit_baseline(name, start, given, progress=progress)
+
+
+def _row(model: str, log_proba: NDArray[np.float64], labels: NDArray[np.int64], record: Mapping[str, Any]) -> Row:
+    correct = log_proba.argmax(axis=1) == labels
+    facts = {name: record[name] for name in ("seconds", "steps", "n_layers") if name in record}
+    return {"model": model, "accuracy": float(correct.mean()), "correct": correct.astype(int).tolist(), **facts}
 
 
 def main(
@@ -191,22 +232,28 @@ def main(
     """Run what is missing and write the curves; returns the page. Parameters as `Config`; `limit` is `n_test`."""
     wanted = replace(config, sizes=tuple(sizes), seeds=tuple(seeds), n_test=limit or config.n_test)
     name = Path(data).stem
-    rows = few_shot(data, wanted, runs or Path("runs") / f"few-shot-{name}", progress=progress)
-    record = run_record(command, {"data": data, "n_test": wanted.n_test, **wanted.training.as_dict()}, 0)
+    folder = runs or Path("runs") / f"few-shot-{name}"
+    rows = few_shot(data, wanted, folder, progress=progress)
+    record = run_record(command, {**read_json(folder / FOLDER), "n_test": wanted.n_test}, 0)
     return write_few_shot(name, rows, record, output)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_few_shot", description=__doc__)
+    made.add_argument("--data", default="imdb")
+    made.add_argument("--sizes", nargs="+", type=int, default=list(Config.sizes), metavar="N", help="of each class")
+    made.add_argument("--seeds", nargs="+", type=int, default=list(Config.seeds), metavar="SEED")
+    made.add_argument("--limit", type=int, metavar="N", help=f"test texts (default: {Config.n_test})")
+    made.add_argument("--runs", type=Path, help="folder of models and rows (default: runs/few-shot-DATA)")
+    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    return made
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_few_shot", description=__doc__)
-    parser.add_argument("--data", default="imdb")
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(Config.sizes), metavar="N", help="of each class")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(Config.seeds), metavar="SEED")
-    parser.add_argument("--limit", type=int, metavar="N", help=f"test texts (default: {Config.n_test})")
-    parser.add_argument("--runs", type=Path, help="folder of models and rows (default: runs/few-shot-DATA)")
-    parser.add_argument("--output", type=Path, default=Path("reports/accuracy"))
-    arguments = vars(parser.parse_args())
+    arguments = vars(parser().parse_args())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     for logger_name in ("gencls.diffusion", "gencls.benchmarks"):
         logging.getLogger(logger_name).setLevel(logging.INFO)
-    typed = f"python -m benchmarks.accuracy_few_shot --data {arguments['data']}"
+    typed = as_typed(parser(), arguments, always=("data",))
     print(f"report: {main(**arguments, command=typed, progress=sys.stderr.isatty())}")

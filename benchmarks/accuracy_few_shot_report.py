@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.accuracy_figures import OWN, title
@@ -17,93 +18,152 @@ from gencls.data.storage import write_atomic, write_json
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
 
 Row = Mapping[str, Any]
+Values = Mapping[tuple[int, str], NDArray[np.float64]]
 _PAGE = """# Few labelled texts: {data}
 
-Made by `{command}`. Accuracy in %, mean over {n_seeds} draws of the labelled texts ± its standard error, on the same
-{n_test} test texts. All {data} training texts are there without their labels: the generative model starts from a
-language model of them ({adapt_steps} steps), the others cannot use them. Everything else is learned from the labelled
-texts, the last {max_length} tokens of each (the linear models see the full text). The generative model's classes and
-the encoder, which has all layers of its backbone as it came, take the same steps over the same batches.
+Made by `{command}`; rows of earlier calls are kept. Accuracy in %, mean over the draws of the labelled texts, on the
+same {n_test} test texts. Errors and intervals cover the draws and the test texts, but only one language model: what
+another training of it would change is not in them.
+
+All {n_unlabelled} training texts are there without their labels. The generative model starts from a language model of
+them, which trained on {n_visited} ({adapt_steps} steps). "{adapted}" is a control, the encoder fine-tuned from that
+language model's weights (its network has no dropout). No other rival uses texts without labels.
+
+Everything else is learned from the labelled texts, the {side} {max_length} tokens of each (the linear models see the
+full text). The classes of the generative model and the encoders take as many steps of the same batch size,
+{batch_size} texts: {epochs} passes over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps.
+Layers: {layers}.
+
+Validation texts have labels too, and train nothing: as many as the training texts, and at most {n_validation} of a
+class, choose smoothing and regularisation of all but the encoders, and up to {calibration} of a class of them fit
+temperatures, which move no decision between equally likely classes.
 
 {accuracy}
 
+± is the standard error, and so are the bars of the figure.
+
 ![accuracy against labelled texts](few-shot-{data}.png)
 
-The generative model minus each rival, in points, with the 95 % interval of the mean over draws (Student's t, paired):
+The generative model minus each rival, in points, on the same draws and test texts, with the 95 % interval (Student's t,
+Welch-Satterthwaite degrees of freedom):
 
 {ahead}
 """
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error; NaN for a single value.
+class Mean(NamedTuple):
+    """A mean over draws and test texts.
 
-    Examples
-    --------
-    >>> mean_and_error([1.0, 3.0])
-    (2.0, 1.0)
+    Attributes
+    ----------
+    value : float
+    error : float
+        Standard error; NaN for a single draw.
+    df : float
+        Its degrees of freedom.
     """
-    error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), error
+
+    value: float
+    error: float
+    df: float
+
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval by Student's t; NaN for a single draw."""
+        half = float(stats.t.ppf(0.975, self.df)) * self.error
+        return self.value - half, self.value + half
 
 
-def paired_interval(own: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of the paired differences and its 95 % interval; NaN bounds for a single pair."""
-    mean, error = mean_and_error(np.subtract(own, other).tolist())
-    half = float(stats.t.ppf(0.975, len(own) - 1)) * error if len(own) > 1 else float("nan")
-    return mean, mean - half, mean + half
+def crossed_mean(values: NDArray[Any]) -> Mean:
+    """Return the mean of values (S, N) of S draws on the same N texts, and its error for other draws and other texts.
+
+    The variance is s^2 / S of the draws' means, plus v / N of the texts' means over draws. What belongs to a draw and a
+    text together is in both: the error is on the safe side.
+    """
+    n_draws, n_texts = values.shape
+    mean = float(values.mean())
+    if n_draws == 1:
+        return Mean(mean, float("nan"), float("nan"))
+    draws = float(values.mean(axis=1).var(ddof=1)) / n_draws
+    texts = float(values.mean(axis=0).var(ddof=1)) / n_texts
+    if draws + texts == 0:
+        return Mean(mean, 0.0, n_draws - 1.0)
+    df = (draws + texts) ** 2 / (draws**2 / (n_draws - 1) + texts**2 / (n_texts - 1))
+    return Mean(mean, (draws + texts) ** 0.5, df)
 
 
 def write_few_shot(data: str, rows: Sequence[Row], record: Mapping[str, Any], output: Path) -> Path:
-    """Write the rows, the figure and the page; returns the page's path."""
+    """Write the rows without their single texts, the figure and the page; returns the page's path."""
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / f"few-shot-{data}.json", {"rows": list(rows), "run": dict(record)})
+    plain = [{name: value for name, value in row.items() if name != "correct"} for row in rows]
+    write_json(output / f"few-shot-{data}.json", {"rows": plain, "run": dict(record)})
     write_atomic(output / f"few-shot-{data}.png", to_png(plot_few_shot(rows)))
     return write_atomic(output / f"few-shot-{data}.md", page(data, rows, record))
 
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     """Return the page in Markdown."""
-    sizes, models = (list(dict.fromkeys(row[name] for row in rows)) for name in ("size", "model"))
-    values = _by_size_and_model(rows)
-    accuracy = [[str(size), *(_cell(values[size, model]) for model in models)] for size in sizes]
-    rivals = [model for model in models if model != "diffusion"]
-    ahead = [
-        [str(size), *(_difference(values[size, "diffusion"], values[size, model]) for model in rivals)]
-        for size in sizes
-    ]
-    config = record["config"]
+    config, training = record["config"], record["config"]["training"]
+    accuracy, ahead = _tables(rows)
     return _PAGE.format(
-        data=data,
+        **{**training, **config, "data": data},  # the name alone, where the data are a file
         command=record["command"],
-        n_seeds=len({row["seed"] for row in rows}),
-        n_test=config["n_test"],
-        adapt_steps=config["adapt_steps"],
-        max_length=config["max_length"],
-        accuracy=table(["texts of each class", *map(title, models)], accuracy),
-        ahead=table(["texts of each class", *map(title, rivals)], ahead),
+        n_visited=_visited(config["n_unlabelled"], training["adapt_steps"] * training["batch_size"]),
+        adapted=title("encoder_adapted"),
+        side="last" if training["truncation"] == "tail" else "first",
+        layers=_layers(rows),
+        accuracy=accuracy,
+        ahead=ahead,
     )
 
 
-def _by_size_and_model(rows: Sequence[Row]) -> dict[tuple[int, str], list[float]]:
-    values: dict[tuple[int, str], list[float]] = {}
+def _visited(n_texts: int, n_examples: int) -> str:
+    return f"{n_examples} of them" if n_examples < n_texts else f"all of them, {n_examples / n_texts:.1f} times"
+
+
+def _layers(rows: Sequence[Row]) -> str:
+    found = {row["model"]: row["n_layers"] for row in rows if row.get("n_layers")}
+    return ", ".join(f"{title(model)} {count}" for model, count in found.items())
+
+
+def _tables(rows: Sequence[Row]) -> tuple[str, str]:
+    """Accuracy of each model, and the generative one's lead over each rival, by number of labelled texts."""
+    sizes, models = (list(dict.fromkeys(row[name] for row in rows)) for name in ("size", "model"))
+    rivals = [model for model in models if model != "diffusion"]
+    values = _by_size_and_model(rows)
+    steps = {row["size"]: row["n_steps"] for row in rows}
+    accuracy, ahead = [], []
+    for size in sizes:
+        own = values[size, "diffusion"]
+        facts = [str(size), str(len(own))]
+        accuracy.append([*facts, str(steps[size]), *(_cell(crossed_mean(values[size, model])) for model in models)])
+        ahead.append([*facts, *(_difference(crossed_mean(own - values[size, model])) for model in rivals)])
+    names = ["texts of each class", "draws"]
+    return (
+        table([*names, "steps", *map(title, models)], accuracy),
+        table([*names, *map(title, rivals)], ahead),
+    )
+
+
+def _by_size_and_model(rows: Sequence[Row]) -> Values:
+    """Which test texts were right, (S, N) float64 of 0 and 1, the draws in the order of their seeds."""
+    values: dict[tuple[int, str], list[list[int]]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
-        values.setdefault((row["size"], row["model"]), []).append(row["accuracy"])
-    return values
+        values.setdefault((row["size"], row["model"]), []).append(row["correct"])
+    return {key: np.array(found, dtype=np.float64) for key, found in values.items()}
 
 
-def _cell(values: Sequence[float]) -> str:
-    mean, error = mean_and_error(values)
-    return f"{100 * mean:.1f} ± {100 * error:.1f}" if np.isfinite(error) else f"{100 * mean:.1f}"
+def _cell(mean: Mean) -> str:
+    return f"{100 * mean.value:.1f} ± {100 * mean.error:.1f}" if np.isfinite(mean.error) else f"{100 * mean.value:.1f}"
 
 
-def _difference(own: Sequence[float], other: Sequence[float]) -> str:
-    mean, low, high = (100 * value for value in paired_interval(own, other))
-    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]" if np.isfinite(low) else f"{mean:+.1f}"
+def _difference(mean: Mean) -> str:
+    low, high = mean.interval()
+    value = f"{100 * mean.value:+.1f}"
+    return f"{value} [{100 * low:.1f}, {100 * high:.1f}]" if np.isfinite(low) else value
 
 
 def plot_few_shot(rows: Sequence[Row]) -> Figure:
-    """Draw accuracy against labelled texts of each class, one line a model, with standard errors over draws."""
+    """Draw accuracy against labelled texts of each class, one line a model, with standard errors."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     values = _by_size_and_model(rows)
     with sns.axes_style("whitegrid", {"axes.edgecolor": LIGHT.muted, "grid.color": LIGHT.grid}):
@@ -111,12 +171,12 @@ def plot_few_shot(rows: Sequence[Row]) -> Figure:
         ax = figure.subplots()
     for place, model in enumerate(models):
         sizes = sorted(size for size, name in values if name == model)
-        means, errors = zip(*(mean_and_error(values[size, model]) for size in sizes), strict=True)
+        means = [crossed_mean(values[size, model]) for size in sizes]
         own = model in OWN
         ax.errorbar(
             sizes,
-            means,
-            yerr=np.nan_to_num(errors),
+            [mean.value for mean in means],
+            yerr=np.nan_to_num([mean.error for mean in means]),
             label=title(model),
             color=LIGHT.palette[place % len(LIGHT.palette)],
             marker=MARKERS[place % len(MARKERS)],

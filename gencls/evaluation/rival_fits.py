@@ -104,6 +104,7 @@ def fit_encoder(classifier: DiffusionClassifier, data: Data, *, progress: bool) 
     n_parameters = matrix_parameters(model.network_)
     record = {
         "steps": model.n_steps_,
+        "n_layers": getattr(model.encoder.config, "num_hidden_layers", None),
         "tokens_seen": model.tokens_seen_,
         "train_flops": training_flops(n_parameters, model.tokens_seen_),
         "score_flops_per_text": forward_flops(n_parameters, mean_length(data["test"].ids)),
@@ -115,6 +116,7 @@ def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> E
     """Return the discriminative rival: all layers of the backbone, as many training texts as all stages together."""
     encoder, frame = _fresh_encoder(classifier), classifier.backbone_.frame
     config, plan = classifier.train_config(), classifier.training_record_["plan"]
+    n_steps = max(plan["adapt_steps"] + plan["class_steps"], 1)
     for place, module in encoder.named_modules():
         if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
             module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
@@ -123,7 +125,8 @@ def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> E
         cls_id=frame.bos,
         sep_id=frame.eos,
         pad_id=frame.pad,
-        budget=Budget(max_steps=max(plan["adapt_steps"] + plan["class_steps"], 1)),
+        # steps alone: passes would be a limit that the classifier's stages do not have, and few texts would starve it
+        budget=Budget(max_epochs=float(n_steps), max_steps=n_steps),
         batch_size=config.batch_size,
         bf16=bool(classifier.training_record_["bf16"]),
         random_state=config.seed,

@@ -29,6 +29,7 @@ MODEL_TITLES = {
     "nb_svm": "NB-SVM",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "encoder": "encoder, fine-tuned",
+    "encoder_adapted": "encoder, from the language model",
     "causal_per_class": "causal LM per class, adapters",
     "causal_scratch": "causal LM per class, from scratch",
     "causal_zero_shot": "causal LM, zero-shot",

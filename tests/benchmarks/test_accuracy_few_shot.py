@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy_few_shot
-from benchmarks.accuracy_few_shot import Config, few_shot, main
-from benchmarks.accuracy_few_shot_report import mean_and_error, page, paired_interval
+from benchmarks.accuracy_few_shot import ADAPTED, Config, few_shot, main, parser
+from benchmarks.accuracy_few_shot_report import crossed_mean, page
+from benchmarks.commands import as_typed
 from gencls.data.dataset import TextSplit
 from gencls.data.storage import read_json
 from gencls.training.config import TrainConfig
 
 TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24, n_steps=1)
-MODELS = ["diffusion", "naive_bayes", "encoder"]
+MODELS = ["diffusion", "naive_bayes", "encoder", ADAPTED]
+NETWORKS = [name for name in MODELS if name != "naive_bayes"]
 
 
 @pytest.fixture(scope="module")
@@ -26,29 +28,66 @@ def report(tmp_path_factory, toy, table, config):
     folder = tmp_path_factory.mktemp("few")
     data = str(table(folder / "toy.csv", toy(160)))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RIVALS": tuple(MODELS[1:]), "FEWEST_STEPS": 2, "MOST_STEPS": 3}.items():
+        for name, value in {"RIVALS": tuple(MODELS[1:]), "FEWEST_STEPS": 7, "MOST_STEPS": 8}.items():
             patch.setattr(accuracy_few_shot, name, value)
-        options = {"runs": folder / "runs", "config": config, "sizes": config.sizes, "seeds": config.seeds}
-        main(data, **options, output=folder / "report", command="c")
+        options = {"runs": folder / "runs", "config": config, "output": folder / "report", "command": "c"}
+        main(data, sizes=(4,), seeds=(0, 1), **options)
+        main(data, sizes=(2,), seeds=(0,), **options)
         patch.setattr(accuracy_few_shot, "_rows", lambda *_: pytest.fail("made again"))
         again = few_shot(data, config, folder / "runs")
         with pytest.raises(ValueError, match="sizes of at most"):
             few_shot(data, Config(sizes=(1000,), training=TINY), folder / "runs")
         with pytest.raises(ValueError, match="the same options"):
             few_shot(data, Config(sizes=(2,), training=TrainConfig(backbone="tiny-random")), folder / "runs")
+        for name in ("EPOCHS", "FEWEST_STEPS", "MOST_STEPS", "CALIBRATION", "RIVALS", "FRESH_TEST"):
+            changed = {"RIVALS": MODELS[1:2], "FRESH_TEST": {data: 20}}.get(name, 9)
+            with patch.context() as other, pytest.raises(ValueError, match="the same options"):
+                other.setattr(accuracy_few_shot, name, changed)
+                few_shot(data, config, folder / "runs")
     return folder / "report", again
 
 
-def test_every_size_seed_and_model_has_a_row(report, config):
+def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(report):
     folder, again = report
     (path,) = folder.glob("*.json")
     rows = read_json(path)["rows"]
-    wanted = {(size, seed, model) for size in config.sizes for seed in config.seeds for model in MODELS}
-    assert {(row["size"], row["seed"], row["model"]) for row in rows} == wanted
-    assert rows == again
-    assert all(0 <= row["accuracy"] <= 1 and row["n_steps"] in (2, 3) for row in rows)
+    draws = ((2, 0), (4, 0), (4, 1))
+    assert [(row["size"], row["seed"], row["model"]) for row in rows] == [
+        (*draw, model) for draw in draws for model in MODELS
+    ]
+    assert rows == [{name: value for name, value in row.items() if name != "correct"} for row in again]
+    assert all(np.mean(row["correct"]) == row["accuracy"] and len(row["correct"]) == 10 for row in again)
     (picture,) = folder.glob("*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_network_takes_the_same_steps_however_few_the_texts(report):
+    """Four texts in batches of eight: three passes of them are three steps."""
+    steps = {(row["size"], row["model"]): row["steps"] for row in report[1] if "steps" in row}
+    assert steps == {(size, model): 7 for size in (2, 4) for model in NETWORKS}
+
+
+def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
+    (path,) = report[0].glob("*.md")
+    text = path.read_text(encoding="utf-8")
+    assert "| 2 | 1 | 7 |" in text
+    assert "| 4 | 2 | 7 |" in text
+    assert "trained on 16 of them (2 steps)" in text
+    assert "the last 24 tokens" in text
+    assert "Layers: generative 2, encoder, fine-tuned 2, encoder, from the language model 2." in text
+
+
+def test_the_control_starts_from_the_language_model(monkeypatch):
+    class Classifier:
+        backbone = "language-model"
+
+        def set_params(self, backbone):
+            self.backbone = backbone
+            return self
+
+    monkeypatch.setattr(accuracy_few_shot, "fit_baseline", lambda name, start, *_, **__: (name, start.backbone))
+    found = [accuracy_few_shot._rival(name, Classifier(), {}, "minilm", False) for name in ("encoder", ADAPTED)]
+    assert found == [("encoder", "minilm"), ("encoder", "language-model")]
 
 
 def test_texts_are_drawn_from_every_class_and_small_draws_lie_in_large_ones():
@@ -59,24 +98,53 @@ def test_texts_are_drawn_from_every_class_and_small_draws_lie_in_large_ones():
     assert small.texts != accuracy_few_shot._of_each_class(split, 2, seed=2).texts
 
 
-def test_intervals_are_students():
+def test_intervals_are_students_over_draws_or_over_texts():
+    """Where all texts are alike the draws decide, where all draws are alike the texts do."""
     from scipy import stats
 
-    own, other = [0.8, 0.9, 0.85], [0.7, 0.85, 0.8]
-    mean, low, high = paired_interval(own, other)
-    wanted = stats.ttest_rel(own, other).confidence_interval(0.95)
-    assert (low, high) == pytest.approx((wanted.low, wanted.high))
-    assert mean == pytest.approx(np.mean(own) - np.mean(other))
-    assert mean_and_error([0.5])[0] == 0.5
+    generator = np.random.default_rng(0)
+    for values in (generator.normal(size=6), np.array([0.1, 0.05])):
+        mean = crossed_mean(np.repeat(values[:, None], 9, axis=1))
+        wanted = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert mean.interval() == pytest.approx((wanted.low, wanted.high))
+        assert mean.value == pytest.approx(values.mean())
+        assert crossed_mean(np.repeat(values[None], 4, axis=0)).interval() == pytest.approx((wanted.low, wanted.high))
+    assert crossed_mean(np.ones((3, 5))).interval() == (1.0, 1.0)
+    assert np.isnan(crossed_mean(np.ones((1, 5))).interval()).all()
+
+
+def test_intervals_cover_other_draws_and_other_texts():
+    generator, n_trials = np.random.default_rng(1), 2000
+    hits = 0
+    for _ in range(n_trials):
+        values = 0.1 * generator.normal(size=(5, 1)) + generator.normal(size=(1, 80))
+        low, high = crossed_mean(values).interval()
+        hits += low < 0 < high
+    z = (hits / n_trials - 0.95) / (0.95 * 0.05 / n_trials) ** 0.5
+    assert abs(z) < 4
 
 
 def test_the_page_says_who_is_ahead_and_by_how_much():
+    rights = {"diffusion": ([1, 1, 1, 0], [1, 1, 0, 0]), "encoder": ([1, 0, 1, 0], [0, 1, 0, 0])}
     rows = [
-        {"size": 8, "seed": seed, "model": model, "accuracy": accuracy + seed / 100}
-        for model, accuracy in (("diffusion", 0.8), ("encoder", 0.7))
-        for seed in (0, 1)
+        {"size": 8, "seed": seed, "model": model, "n_steps": 60, "n_layers": 6, "correct": right}
+        for model, draws in rights.items()
+        for seed, right in enumerate(draws)
     ]
-    record = {"command": "c", "config": {"n_test": 10, "adapt_steps": 1, "max_length": 5}}
-    text = page("toy", rows, record)
-    assert "| 8 | 80.5 ± 0.5 | 70.5 ± 0.5 |" in text
-    assert "+10.0 [10.0, 10.0]" in text
+    config = {"n_test": 4, "training": TrainConfig(truncation="head", adapt_steps=30).as_dict(), "n_unlabelled": 640}
+    config |= {"n_validation": 3, "epochs": 3, "fewest_steps": 60, "most_steps": 256, "calibration": 100}
+    text = page("toy", rows, {"command": "c", "config": config})
+    own, lead = np.array(rights["diffusion"]), np.subtract(rights["diffusion"], rights["encoder"])
+    assert f"| 8 | 2 | 60 | 62.5 ± {100 * crossed_mean(own).error:.1f} | " in text
+    low, high = crossed_mean(lead).interval()
+    assert f"+25.0 [{100 * low:.1f}, {100 * high:.1f}]" in text
+    assert "the first 128 tokens" in text
+    assert "all of them, 1.5 times" in text
+
+
+def test_the_command_is_told_as_typed():
+    typed = ["--data", "r8", "--sizes", "8", "32", "--limit", "500", "--runs", "somewhere"]
+    told = as_typed(parser(), vars(parser().parse_args(typed)), always=("data",))
+    assert told == "python -m benchmarks.accuracy_few_shot --data r8 --sizes 8 32 --limit 500"
+    told = as_typed(parser(), vars(parser().parse_args([])), always=("data",))
+    assert told == "python -m benchmarks.accuracy_few_shot --data imdb"

@@ -66,6 +66,15 @@ def test_every_rival(name, material, causal_folder):
         assert low > 0.9 * high
 
 
+def test_few_texts_do_not_starve_the_encoder(material):
+    """A run of 3 + 3 steps of 8 texts: three passes over eight texts would be three steps."""
+    classifier, data = material
+    few = {**data, "train": data["train"].first(8)}
+    assert set(few["train"].labels) == {0, 1}
+    record = fit_baseline("encoder", classifier, few)[1]
+    assert (record["steps"], record["n_layers"]) == (6, 2)
+
+
 def test_causal_budgets_reach_the_fit(material, causal_folder):
     classifier, data = material
     few = CausalOptions(str(causal_folder), n_steps=1, calibration_texts=4)
