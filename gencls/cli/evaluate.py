@@ -23,6 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="comma-separated rivals to train and report beside the run, or 'none'; also: naive_bayes_words, "
         "naive_bayes_bigrams, nb_svm, and, slow on a CPU, causal_per_class, causal_scratch, causal_zero_shot",
     )
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="fit the baselines beside the evaluation of the same texts that is there; the run is not scored again",
+    )
     parser.add_argument("--causal-model", default="smollm2", metavar="NAME", help="of causal_per_class and _zero_shot")
     parser.add_argument("--causal-steps", type=int, metavar="N", help="training steps of each class's causal model")
     parser.add_argument(
@@ -41,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
     from gencls.data.storage import read_json
+    from gencls.evaluation.additions import add_baselines
     from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
     from gencls.evaluation.rival_data import CausalOptions
     from gencls.reporting.tables import model_text
@@ -51,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs, causal
     )
     output = args.output or Path("reports") / args.run.name
-    report = evaluate_run(
+    evaluate = add_baselines if args.add else evaluate_run
+    report = evaluate(
         args.run,
         output,
         options,

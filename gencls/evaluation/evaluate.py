@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.inputs import check_n_jobs
@@ -22,7 +23,7 @@ from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
-from gencls.reporting.evaluation import evaluation_metrics
+from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
 
@@ -82,55 +83,79 @@ def evaluate_run(
     start = time.monotonic()
     check_baselines(options.baselines, options.causal)
     classifier = _loaded(run, options, progress=progress)
-    record, parts = _texts(run, classifier, options)
+    record, parts = evaluated_parts(run, classifier, options)
     if options.target_flip_rate is not None:
         held = parts["calibration"]
         classifier.calibrate(held.texts, classifier.classes_[held.labels])
     test = parts["test"]
     was_stored = any((run / "scores").glob("*.sqlite"))  # a time that reads finished scores says nothing
     scores, seconds = score_test_texts(classifier, test, run)
-    logger.info("scored %d texts, %.1f a second", len(test.texts), len(test.texts) / max(seconds, 1e-9))
-    arrays = score_arrays(classifier, scores, test)
-    baseline_records = {}
-    for name in options.baselines:
-        arrays[f"baseline_{name}"], baseline_records[name] = fit_baseline(
-            name, classifier, parts, causal=options.causal, progress=progress
-        )
+    texts_per_second = len(test.texts) / max(seconds, 1e-9)
+    logger.info("scored %d texts, %.1f a second", len(test.texts), texts_per_second)
+    rivals, baseline_records = fit_baselines(classifier, parts, options, progress=progress)
+    arrays = score_arrays(classifier, scores, test) | rivals
     bound = language_model_metrics(classifier, parts, options.seed, progress=progress)
     metrics = evaluation_metrics(arrays, generator=np.random.default_rng(options.seed))
     metrics["diffusion"] |= {
         "temperature": classifier.temperature_.as_dict(),
         "train_seconds": classifier.training_record_["seconds"],
-        "score_texts_per_second": None if was_stored else len(test.texts) / max(seconds, 1e-9),
+        "score_texts_per_second": None if was_stored else texts_per_second,
         **bound,
     }
-    for name, entry in baseline_records.items():
-        metrics[name]["train_seconds"] = entry["seconds"]
     output.mkdir(parents=True, exist_ok=True)
     (output / "targets.json").unlink(missing_ok=True)  # of an earlier evaluation
-    write_scores(output / "scores.npz", arrays)
     write_predictions(output / "predictions.jsonl", classifier, test, arrays)
+    facts = _run_facts(classifier, record, options, parts, command or f"gencls evaluate {run.name}")
+    facts |= {"baselines": baseline_records, "wall_seconds": time.monotonic() - start}
+    return write_evaluation(output, arrays, metrics, facts, progress=progress)
+
+
+def fit_baselines(
+    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], options: EvaluationOptions, *, progress: bool
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays that the options' baselines give `scores.npz`, and the record of each by its name."""
+    arrays, records = {}, {}
+    for name in options.baselines:
+        arrays[BASELINE_PREFIX + name], records[name] = fit_baseline(
+            name, classifier, parts, causal=options.causal, progress=progress
+        )
+    return arrays, records
+
+
+def write_evaluation(
+    output: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    metrics: dict[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    progress: bool,
+) -> Path:
+    """Write `scores.npz`, `metrics.json`, `run.json` and the report; returns the path of the HTML report."""
+    for name, entry in facts["baselines"].items():
+        metrics[name]["train_seconds"] = entry["seconds"]
+    write_scores(output / "scores.npz", arrays)
     write_json(output / "metrics.json", metrics)
-    write_json(
-        output / "run.json",
-        {
-            **run_record(
-                command or f"gencls evaluate {run.name}",
-                record["config"],
-                options.seed,
-                device=accelerator_name(classifier.denoiser_.bias.device),
-            ),
-            "data": _data_facts(record, options, parts, classifier),
-            "training": classifier.training_record_,
-            "scoring": _scoring_facts(classifier),
-            "baselines": baseline_records,
-            "backbone": {"name": classifier.backbone, "source": classifier.backbone_.source},
-            "train_wall_seconds": record.get("train_seconds"),
-            "n_texts": len(test.texts),
-            "wall_seconds": time.monotonic() - start,
-        },
-    )
+    write_json(output / "run.json", facts)
     return build_report(output, progress=progress)
+
+
+def _run_facts(
+    classifier: DiffusionClassifier,
+    record: Mapping[str, Any],
+    options: EvaluationOptions,
+    parts: Mapping[str, RivalData],
+    command: str,
+) -> dict[str, Any]:
+    device = accelerator_name(classifier.denoiser_.bias.device)
+    return {
+        **run_record(command, record["config"], options.seed, device=device),
+        "data": _data_facts(record, options, parts, classifier),
+        "training": classifier.training_record_,
+        "scoring": _scoring_facts(classifier),
+        "backbone": {"name": classifier.backbone, "source": classifier.backbone_.source},
+        "train_wall_seconds": record.get("train_seconds"),
+        "n_texts": len(parts["test"].texts),
+    }
 
 
 def _loaded(run: Path, options: EvaluationOptions, *, progress: bool) -> DiffusionClassifier:
@@ -143,9 +168,10 @@ def _loaded(run: Path, options: EvaluationOptions, *, progress: bool) -> Diffusi
     return classifier
 
 
-def _texts(
+def evaluated_parts(
     run: Path, classifier: DiffusionClassifier, options: EvaluationOptions
 ) -> tuple[dict[str, Any], dict[str, RivalData]]:
+    """Return the run's record, and its splits with the texts that the options ask for as ``test``."""
     record, dataset, splits = load_run_data(run)
     names: Sequence[str] = dataset.label_names
     if options.data is None:

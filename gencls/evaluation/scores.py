@@ -69,6 +69,11 @@ def write_scores(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def text_digest(text: str) -> str:
+    """Return what names a text in `predictions.jsonl`: its SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def write_predictions(
     path: Path, classifier: DiffusionClassifier, test: RivalData, arrays: Mapping[str, NDArray[Any]]
 ) -> None:
@@ -78,7 +83,7 @@ def write_predictions(
     lines = [
         json.dumps(
             {
-                "text_sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+                "text_sha256": text_digest(text),
                 "label": names[label],
                 "prediction": names[int(row.argmax())],
                 "proba": {name: round(float(value), 6) for name, value in zip(names, row, strict=True)},
@@ -89,3 +94,8 @@ def write_predictions(
         for text, label, row, n_tokens in zip(test.texts, test.labels, proba, arrays["n_tokens"], strict=True)
     ]
     write_atomic(path, "\n".join(lines) + "\n")
+
+
+def read_digests(path: Path) -> list[str]:
+    """Return the digests of the texts that `write_predictions` named, in their order."""
+    return [json.loads(line)["text_sha256"] for line in path.read_text(encoding="utf-8").splitlines()]

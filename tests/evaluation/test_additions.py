@@ -1,0 +1,128 @@
+"""Rivals beside a finished evaluation: the same as if they had been asked for at once, and nothing else moves."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from gencls.cli.main import main
+from gencls.data.storage import plain, read_json, write_json
+from gencls.evaluation import additions
+from gencls.evaluation.additions import FILES, add_baselines
+from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+from gencls.reporting.evaluation import evaluation_metrics, load_scores
+
+NAMES = ("naive_bayes", "nb_svm")
+
+
+def evaluated(run, folder, *names):
+    evaluate_run(run, folder, EvaluationOptions(max_texts=16, seed=3, baselines=names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def at_once(toy_run, tmp_path_factory):
+    return evaluated(toy_run, tmp_path_factory.mktemp("once") / "report", *NAMES)
+
+
+@pytest.fixture(scope="module")
+def first(toy_run, tmp_path_factory):
+    return evaluated(toy_run, tmp_path_factory.mktemp("first") / "report", NAMES[0])
+
+
+@pytest.fixture
+def begun(first, tmp_path):
+    return shutil.copytree(first, tmp_path / "report")
+
+
+@pytest.fixture(scope="module")
+def added(toy_run, first, tmp_path_factory):
+    folder = shutil.copytree(first, tmp_path_factory.mktemp("added") / "report")
+    metrics = read_json(folder / "metrics.json")  # as of an evaluation whose scores were not stored yet
+    metrics["diffusion"]["score_texts_per_second"] = 12.5
+    write_json(folder / "metrics.json", metrics)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "gencls.classifier.estimator.DiffusionClassifier.score_ids", lambda *_, **__: pytest.fail("scored again")
+        )
+        add_baselines(toy_run, folder, EvaluationOptions(max_texts=16, seed=3, baselines=NAMES[1:]), command="c")
+    return folder
+
+
+def test_added_rivals_are_those_of_one_evaluation(added, at_once):
+    ours, theirs = load_scores(added / "scores.npz"), load_scores(at_once / "scores.npz")
+    assert list(ours) == list(theirs)
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(ours[name], values)
+    ours, theirs = read_json(added / "metrics.json"), read_json(at_once / "metrics.json")
+    assert list(ours) == list(theirs)
+    assert ours["diffusion"].pop("score_texts_per_second") == 12.5
+    for name, row in ours.items():
+        for key in set(row) - {"train_seconds"}:
+            assert row[key] == theirs[name][key], (name, key)
+    assert set(ours["nb_svm"]) == set(theirs["nb_svm"])
+    assert "NB-SVM" in (added / "report.md").read_text(encoding="utf-8")
+
+
+def test_records_are_merged_and_told(added, first):
+    old, new = (read_json(folder / "run.json") for folder in (first, added))
+    assert list(new["baselines"]) == list(NAMES)
+    assert new["baselines"]["naive_bayes"] == old["baselines"]["naive_bayes"]
+    (entry,) = new["added"]
+    assert (entry["command"], entry["baselines"]) == ("c", ["nb_svm"])
+    assert new["wall_seconds"] == pytest.approx(old["wall_seconds"] + entry["wall_seconds"])
+    same = set(old) - {"baselines", "wall_seconds"}
+    assert {name: new[name] for name in same} == {name: old[name] for name in same}
+
+
+def test_a_rival_that_is_there_is_fitted_again_in_its_place(toy_run, begun):
+    scores = load_scores(begun / "scores.npz")
+    wrong = {**scores, "baseline_naive_bayes": np.roll(scores["baseline_naive_bayes"], 1, axis=1)}
+    np.savez(begun / "scores.npz", **wrong)
+    words = ["--max-texts", "16", "--seed", "3", "--baselines", "naive_bayes", "--add"]
+    assert main(["evaluate", str(toy_run), "--output", str(begun), *words]) == 0
+    again = load_scores(begun / "scores.npz")
+    assert list(again) == list(scores)
+    np.testing.assert_array_equal(again["baseline_naive_bayes"], scores["baseline_naive_bayes"])
+    metrics = read_json(begun / "metrics.json")
+    replayed = plain(evaluation_metrics(again, generator=np.random.default_rng(3)))
+    assert all(metrics[name][key] == value for name, row in replayed.items() for key, value in row.items())
+
+
+@pytest.mark.parametrize("options", [{"max_texts": 12}, {"seed": 4}, {"split": "validation"}])
+def test_other_texts_are_refused_before_any_fit(toy_run, begun, monkeypatch, options):
+    monkeypatch.setattr(additions, "fit_baselines", lambda *_, **__: pytest.fail("fitted"))
+    wanted = EvaluationOptions(**{"max_texts": 16, "seed": 3, **options}, baselines=("nb_svm",))
+    with pytest.raises(ValueError, match="the texts that were evaluated; got other texts"):
+        add_baselines(toy_run, begun, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "change"),
+    [
+        ("y", "labels", lambda values: 1 - values),
+        ("n_tokens", "tokens", lambda values: values + 1),
+        ("class_names", "classes", lambda values: values[::-1]),
+    ],
+)
+def test_other_labels_tokens_or_classes_are_refused(toy_run, begun, name, told, change):
+    scores = load_scores(begun / "scores.npz")
+    np.savez(begun / "scores.npz", **{**scores, name: change(scores[name])})
+    with pytest.raises(ValueError, match=f"got other {told} than"):
+        add_baselines(toy_run, begun, EvaluationOptions(max_texts=16, seed=3, baselines=("nb_svm",)))
+
+
+def test_a_run_of_other_options_is_refused(toy_run, begun):
+    facts = read_json(begun / "run.json")
+    write_json(begun / "run.json", {**facts, "config": {**facts["config"], "class_steps": 4}})
+    with pytest.raises(ValueError, match="the run that was evaluated"):
+        add_baselines(toy_run, begun, EvaluationOptions(max_texts=16, seed=3, baselines=("nb_svm",)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_unfinished_evaluation_is_refused(toy_run, begun, name):
+    (begun / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"none with {name}"):
+        add_baselines(toy_run, begun, EvaluationOptions())
