@@ -5,6 +5,7 @@
 For each data set and variant: train, calibrate, score the test split once, fit the rivals on the same splits. Every run
 has a folder of its own and is resumed or skipped by the same call; the summary in `reports/accuracy/` is made of the
 evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it.
+`--data imdb --refit nb_svm` fits rivals again, or for the first time, beside finished evaluations, and scores nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from benchmarks.accuracy_calibration import write_held_out_scores
 from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect
+from benchmarks.commands import as_typed
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
+from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import identity_of, train_run
 from gencls.reporting.records import run_record
@@ -42,7 +45,8 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
     folder = runs / chosen.name
     output = folder / EVALUATION
     if (output / DONE).exists():
-        _check_same_evaluation(chosen, folder, max_texts)
+        check_same_recipe(chosen, folder)
+        _check_same_number(folder, max_texts)
         logger.info("%s is evaluated already", chosen.name)
         return output
     logger.info("%s", chosen.name)
@@ -71,13 +75,51 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
     return output
 
 
-def _check_same_evaluation(chosen: Task, folder: Path, max_texts: int | None) -> None:
-    wanted = {**chosen.config.as_dict(), "max_texts": max_texts}
-    found = {**identity_of(folder)["config"], "max_texts": read_json(folder / EVALUATION / DONE)["max_texts"]}
-    if differing := [name for name, value in wanted.items() if found[name] != value]:
+def check_same_recipe(chosen: Task, folder: Path) -> None:
+    """Raise a ValueError if the run in a folder is not one of the recipe as it is now."""
+    found = identity_of(folder)["config"]
+    _refuse([name for name, value in chosen.config.as_dict().items() if found[name] != value], folder)
+
+
+def _check_same_number(folder: Path, max_texts: int | None) -> None:
+    _refuse(["max_texts"] * (read_json(folder / EVALUATION / DONE)["max_texts"] != max_texts), folder)
+
+
+def _refuse(differing: Sequence[str], folder: Path) -> None:
+    if differing:
         got = f"one with another {', '.join(differing)} in {folder.name}"
         todo = "A test split is scored once: take back the change, or remove the folder and say so."
         raise ValueError(three_parts("no evaluation, or one of the same recipe and texts", got, todo))
+
+
+def refit(
+    rivals: Sequence[str],
+    runs: Path,
+    *,
+    size: str = "cpu",
+    data: Sequence[str] = DATA,
+    seeds: Sequence[int] = (0,),
+    command: str = "",
+    progress: bool = False,
+) -> None:
+    """Fit rivals again, or for the first time, beside the finished evaluations of the generative variant.
+
+    Raises
+    ------
+    ValueError
+        If none is evaluated yet, or one was with another recipe; before any fit.
+    """
+    tasks = [task(name, "generative", size=size, seed=seed) for seed in seeds for name in data]
+    finished = [chosen for chosen in tasks if (runs / chosen.name / EVALUATION / DONE).exists()]
+    if not finished:
+        todo = "Run it first, without --refit."
+        raise ValueError(three_parts("a finished evaluation of the generative variant", f"none in {runs.name}", todo))
+    for chosen in finished:
+        check_same_recipe(chosen, runs / chosen.name)
+    for chosen in finished:
+        output = runs / chosen.name / EVALUATION
+        options = EvaluationOptions(max_texts=read_json(output / DONE)["max_texts"], baselines=tuple(rivals))
+        add_baselines(runs / chosen.name, output, options, progress=progress, command=command)
 
 
 def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:
@@ -146,6 +188,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--variants", nargs="+", default=list(VARIANTS), metavar="VARIANT")
     made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     made.add_argument("--rivals", nargs="*", metavar="NAME", help="baselines (default: those of the recipe)")
+    made.add_argument(
+        "--refit", nargs="+", metavar="NAME", help="only fit these baselines beside the evaluations that are there"
+    )
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
     made.add_argument("--limit", type=int, metavar="N", help="test texts of each data set")
@@ -160,8 +205,13 @@ if __name__ == "__main__":
         logging.getLogger(name).setLevel(logging.INFO)
     size = arguments["size"]
     command = f"python -m benchmarks.accuracy --size {size}"
-    if arguments.pop("summary"):
-        place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
+    place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
+    typed = as_typed(parser(), arguments, always=("size",))
+    only_summary, again = arguments.pop("summary"), arguments.pop("refit")
+    if again:
+        chosen = {name: arguments[name] for name in ("size", "data", "seeds")}
+        refit(again, place, **chosen, command=typed, progress=sys.stderr.isatty())
+    if again or only_summary:
         page = summarise(place, arguments["output"], size=size, command=command)
     else:
         page = main(**arguments, command=command, progress=sys.stderr.isatty())

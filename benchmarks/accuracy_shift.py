@@ -2,8 +2,9 @@
 
     python -m benchmarks.accuracy_shift --pairs imdb:rotten_tomatoes rotten_tomatoes:imdb
 
-The accuracy benchmark's generative runs score the other data set's test split; the rivals are fitted on the run's own
-texts. Temperatures stay those of the run's own calibration texts: nothing is fitted on the other data set.
+The accuracy benchmark's generative runs score texts of the other data set; the rivals are fitted on the run's own
+texts. Temperatures stay those of the run's own calibration texts: nothing is fitted on the other data set. Rivals that
+a finished evaluation lacks are added to it, and `--refit nb_svm` fits some again.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import DONE, EVALUATION
+from benchmarks.accuracy import DONE, EVALUATION, check_same_recipe
 from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_recipes import RIVALS, task
 from benchmarks.accuracy_report import percent
 from benchmarks.accuracy_results import Row, collect, compared
+from benchmarks.commands import as_typed
 from benchmarks.markdown import table
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
+from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.reporting.records import run_record
 
@@ -31,30 +35,64 @@ _PAGE = """# Shift between data sets
 
 Made by `{command}`.
 
-Trained, chosen and calibrated on the first data set, used on the second, at most {max_texts} of
-its test texts; "at home" is the run's own test split. "Generative ahead by": paired difference on the same texts with
-its 95 % interval, in points. ECE in 15 bins of equal mass with its bootstrap interval, beside what a perfectly
-calibrated model of the same confidences would show ("null"); all in %.
+Trained, chosen and calibrated on the first data set, used on the second: {n_texts} of its texts, of the
+test split where it has one; "at home" is the run's own test split. The generative model, the models of tokens and the
+encoder see the kept tokens of a text alone, where the linear models and the models of words see all of it.
+
+{texts}
+
+"Generative ahead by": paired difference on the same texts with its 95 % interval, in points. ECE in 15 bins of equal
+mass with its bootstrap interval, beside what a perfectly calibrated model of the same confidences would show ("null");
+all in %.
 
 {rows}
 """
 
 
-def evaluate_pair(run: Path, other: str, *, max_texts: int | None, rivals: Sequence[str], command: str) -> Path:
-    """Score another data set's test texts with a run and its rivals, if that is not done; returns the folder."""
+def evaluate_pair(
+    run: Path,
+    other: str,
+    *,
+    max_texts: int | None,
+    rivals: Sequence[str],
+    refit: Sequence[str] = (),
+    command: str,
+) -> Path:
+    """Score another data set's texts with a run, if that is not done, and fit what is missing; returns the folder.
+
+    Parameters
+    ----------
+    run : Path
+    other : str
+    max_texts : int, optional
+    rivals : sequence of str
+        Fitted beside it, unless they are there.
+    refit : sequence of str
+        Fitted again if they are there.
+    command : str
+    """
     output = run / f"shift-{Path(other).stem}"
-    wanted = {"other": other, "max_texts": max_texts, "rivals": list(rivals)}
-    if (output / DONE).exists():
-        if read_json(output / DONE)["options"] != wanted:
-            todo = "Remove the folder and say so: a test split is scored once."
-            raise ValueError(three_parts("an evaluation of the same options", f"another in {output.name}", todo))
+    options = EvaluationOptions(data=other, max_texts=max_texts, baselines=tuple(dict.fromkeys([*rivals, *refit])))
+    if not (output / DONE).exists():
+        evaluate_run(run, output, options, command=command)
+        at_home = read_json(run / EVALUATION / DONE)
+        told = f"{at_home['data']} on {Path(other).stem}"
+        wanted = {"other": other, "max_texts": max_texts}
+        write_json(output / DONE, {**at_home, "data": told, "max_texts": max_texts, "options": wanted})
         return output
-    options = EvaluationOptions(data=other, max_texts=max_texts, baselines=tuple(rivals))
-    evaluate_run(run, output, options, command=command)
-    at_home = read_json(run / EVALUATION / DONE)
-    told = f"{at_home['data']} on {Path(other).stem}"
-    write_json(output / DONE, {**at_home, "data": told, "max_texts": max_texts, "options": wanted})
+    _check_same_texts(output, other, max_texts)
+    there = read_json(output / "run.json")["baselines"]
+    wanted_rivals = tuple(name for name in options.baselines if name in refit or name not in there)
+    if wanted_rivals:
+        add_baselines(run, output, replace(options, baselines=wanted_rivals), command=command)
     return output
+
+
+def _check_same_texts(output: Path, other: str, max_texts: int | None) -> None:
+    found = read_json(output / DONE)["options"]
+    if (found["other"], found["max_texts"]) != (other, max_texts):
+        todo = "Remove the folder and say so: a test split is scored once."
+        raise ValueError(three_parts("an evaluation of the same options", f"another in {output.name}", todo))
 
 
 def main(
@@ -65,6 +103,7 @@ def main(
     output: Path = Path("reports/accuracy"),
     limit: int | None = 1000,
     rivals: Sequence[str] = RIVALS,
+    refit: Sequence[str] = (),
     command: str = "",
 ) -> Path:
     """Evaluate what is missing and write the page.
@@ -78,8 +117,9 @@ def main(
         Folder of the accuracy benchmark's runs.
     output : Path
     limit : int, optional
-        Test texts of the other data set, a stratified sample.
-    rivals : sequence of str
+        Texts of the other data set, a stratified sample.
+    rivals, refit : sequence of str
+        Fitted where they are missing; and fitted again.
     command : str
 
     Returns
@@ -89,37 +129,53 @@ def main(
     Raises
     ------
     ValueError
-        A pair of another form, or a run that is not evaluated at home yet; before any work.
+        A pair of another form, or a run that is not evaluated at home yet, or with another recipe; before any work.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
     found = [_run_of(pair, folder, size) for pair in pairs]
-    shifted = [evaluate_pair(run, other, max_texts=limit, rivals=rivals, command=command) for run, other in found]
+    options = {"max_texts": limit, "rivals": rivals, "refit": refit, "command": command}
+    shifted = [evaluate_pair(run, other, **options) for run, other in found]
     evaluations: list[Row] = []
     for (run, _), place in zip(found, shifted, strict=True):
         at_home = collect(run / EVALUATION, read_json(run / EVALUATION / DONE))
         evaluations += [{**at_home, "data": f"{at_home['data']} at home"}, collect(place, read_json(place / DONE))]
-    rows = compared(evaluations)
+    rows, texts = compared(evaluations), [_text_facts(row) for row in evaluations]
     record = run_record(command, {"size": size, "pairs": list(pairs), "max_texts": limit}, 0)
-    write_json(output / "shift.json", {"rows": rows, "run": record})
-    return write_atomic(output / "shift.md", page(rows, record))
+    write_json(output / "shift.json", {"rows": rows, "texts": texts, "run": record})
+    return write_atomic(output / "shift.md", page(rows, texts, record))
+
+
+def _text_facts(evaluation: Row) -> Row:
+    """Which texts of an evaluation were scored, and what of them a model of tokens sees."""
+    split = {name: evaluation["split"][name] for name in ("max_length", "truncation", "share_cut")}
+    return {"data": evaluation["data"], "n_texts": evaluation["n_texts"], **split}
 
 
 def _run_of(pair: str, folder: Path, size: str) -> tuple[Path, str]:
     trained, separator, other = pair.partition(":")
     if not separator or not other:
         raise ValueError(three_parts("pairs TRAINED:USED", repr(pair), "Write imdb:rotten_tomatoes."))
-    run = folder / task(trained, "generative", size=size).name
+    chosen = task(trained, "generative", size=size)
+    run = folder / chosen.name
     if not (run / EVALUATION / DONE).exists():
         todo = f"First: python -m benchmarks.accuracy --size {size} --data {trained}."
         raise ValueError(three_parts(f"an evaluated run of {trained}", f"none in {folder.name}", todo))
+    check_same_recipe(chosen, run)
     return run, other
 
 
-def page(rows: Sequence[Row], record: dict[str, Any]) -> str:
+def page(rows: Sequence[Row], texts: Sequence[Row], record: dict[str, Any]) -> str:
     """Return the page in Markdown."""
+    kept = table(["trained and used", "texts", "tokens kept", "texts cut"], map(_text_cells, texts))
     head = ["trained and used", "model", "accuracy [95 %]", "generative ahead by", "NLL", "ECE [95 %]", "null"]
-    max_texts = record["config"]["max_texts"] or "all"
-    return _PAGE.format(command=record["command"], max_texts=max_texts, rows=table(head, map(_cells, rows)))
+    max_texts = record["config"]["max_texts"]
+    n_texts = "all" if max_texts is None else f"a stratified sample of at most {max_texts}"
+    return _PAGE.format(command=record["command"], n_texts=n_texts, texts=kept, rows=table(head, map(_cells, rows)))
+
+
+def _text_cells(row: Row) -> list[str]:
+    side = "last" if row["truncation"] == "tail" else "first"
+    return [row["data"], str(row["n_texts"]), f"{side} {row['max_length']}", f"{100 * row['share_cut']:.0f} %"]
 
 
 def _cells(row: Row) -> list[str]:
@@ -131,18 +187,21 @@ def _cells(row: Row) -> list[str]:
     return [row["data"], title(row["model"]), accuracy, ahead, f"{row['nll']:.3f}", ece, null]
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_shift", description="accuracy under shift")
+    made.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="TRAINED:USED")
+    made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
+    made.add_argument("--runs", type=Path, help="folder of the accuracy benchmark's runs")
+    made.add_argument("--rivals", nargs="*", default=list(RIVALS), metavar="NAME", help="fitted where they are missing")
+    made.add_argument("--refit", nargs="+", default=[], metavar="NAME", help="fitted again")
+    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    made.add_argument("--limit", type=int, default=1000, metavar="N", help="texts of the other data set")
+    return made
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_shift", description="accuracy under shift")
-    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="TRAINED:USED")
-    parser.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--runs", type=Path, help="folder of the accuracy benchmark's runs")
-    parser.add_argument("--rivals", nargs="*", default=list(RIVALS), metavar="NAME")
-    parser.add_argument("--output", type=Path, default=Path("reports/accuracy"))
-    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="test texts of the other data set")
-    arguments = vars(parser.parse_args())
+    arguments = vars(parser().parse_args())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("gencls").setLevel(logging.INFO)
-    typed = "python -m benchmarks.accuracy_shift"
-    if arguments["rivals"] != list(RIVALS):
-        typed += " --rivals " + " ".join(arguments["rivals"])
-    print(f"report: {main(**arguments, command=typed)}")
+    print(f"report: {main(**arguments, command=as_typed(parser(), arguments))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,6 +84,29 @@ def test_an_evaluation_is_not_made_twice(runs, monkeypatch):
     config = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
     folder = accuracy.run_task(Task("toy.csv", "generative", config, RIVALS), runs, command="test")
     assert (folder / DONE).exists()
+
+
+def test_rivals_are_fitted_again_or_for_the_first_time_in_what_is_finished(runs, monkeypatch, tmp_path):
+    from benchmarks import accuracy
+
+    monkeypatch.setattr(accuracy, "evaluate_run", lambda *_, **__: pytest.fail("scored again"))
+    monkeypatch.setattr(accuracy, "task", lambda data, *_, **__: Task(data, "generative", own, RIVALS))
+    own = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    old = read(copy / "toy-generative-0" / "evaluation", "run.json")["baselines"]
+    accuracy.refit(["naive_bayes_words", "naive_bayes"], copy, data=["toy", "r8"], command="again")
+    new = read(copy / "toy-generative-0" / "evaluation", "run.json")
+    assert list(new["baselines"]) == [*RIVALS, "naive_bayes_words"]
+    assert new["baselines"]["naive_bayes_pairs"] == old["naive_bayes_pairs"]
+    assert [entry["command"] for entry in new["added"]] == ["again"]
+    summarise(copy, tmp_path / "report", size="cpu", command="c")
+    rows = {row["model"]: row for row in read(tmp_path / "report", "results.json")["models"]}
+    assert "naive_bayes_words" in rows
+    with pytest.raises(ValueError, match="a finished evaluation"):
+        accuracy.refit(["naive_bayes"], copy, data=["r8"])
+    own = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=3, batch_size=8, max_length=24)
+    with pytest.raises(ValueError, match="another class_steps"):
+        accuracy.refit(["naive_bayes"], copy, data=["toy"])
 
 
 @pytest.mark.parametrize("change", [{"class_steps": 3}, {"max_texts": 5}])

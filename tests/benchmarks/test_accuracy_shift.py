@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from benchmarks import accuracy_shift
@@ -11,33 +14,80 @@ from benchmarks.accuracy_shift import main
 from gencls.data.storage import read_json
 from gencls.training.config import TrainConfig
 
+RIVALS = ("naive_bayes",)
+
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory, toy, table):
+def finished(tmp_path_factory, toy, table):
     folder = tmp_path_factory.mktemp("shift")
     data, other = (str(table(folder / f"{name}.csv", toy(80, seed=seed))) for seed, name in enumerate(("own", "other")))
     config = TrainConfig(backbone="tiny-random", adapt_steps=1, class_steps=1, batch_size=8, max_length=24)
-    own = Task(data, "generative", config, ("naive_bayes",))
+    own = Task(data, "generative", config, RIVALS)
     run_task(own, folder / "runs", command="test")
-    return folder, own, other
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accuracy_shift, "task", lambda *_, **__: own)
+        main([f"own:{other}"], runs=folder / "runs", output=folder / "report", limit=20, rivals=RIVALS, command="first")
+    return folder, own, f"own:{other}"
 
 
-def test_at_home_and_away(pair, monkeypatch, tmp_path):
-    folder, own, other = pair
+@pytest.fixture
+def begun(finished, monkeypatch, tmp_path):
+    """A finished evaluation with one rival, in folders of the test's own; nothing may be scored again."""
+    folder, own, pair = finished
     monkeypatch.setattr(accuracy_shift, "task", lambda *_, **__: own)
-    options = {"runs": folder / "runs", "output": tmp_path, "rivals": ("naive_bayes",), "command": "c"}
-    path = main([f"own:{other}"], limit=20, **options)
-    rows = read_json(tmp_path / "shift.json")["rows"]
-    assert [row["model"] for row in rows] == ["diffusion", "naive_bayes"] * 2
-    assert [row["data"].endswith(end) for row, end in zip(rows[::2], ("at home", "on other"), strict=True)] == [
-        True
-    ] * 2
-    assert rows[-1]["n_texts"] == 20
-    assert all(f"{100 * row['accuracy']:.1f} [" in path.read_text(encoding="utf-8") for row in rows)
     monkeypatch.setattr(accuracy_shift, "evaluate_run", lambda *_, **__: pytest.fail("scored again"))
-    main([f"own:{other}"], limit=20, **options)
+    runs = shutil.copytree(folder / "runs", tmp_path / "runs")
+    return pair, {"runs": runs, "output": tmp_path / "report", "limit": 20, "rivals": RIVALS}
+
+
+def record(options):
+    (path,) = options["runs"].glob("*/shift-other/run.json")
+    return read_json(path)
+
+
+def test_at_home_and_away(finished):
+    folder, _, _ = finished
+    rows = read_json(folder / "report" / "shift.json")["rows"]
+    assert [row["model"] for row in rows] == ["diffusion", *RIVALS] * 2
+    assert rows[0]["data"].endswith("at home")
+    assert rows[2]["data"].endswith("on other")
+    assert rows[-1]["n_texts"] == 20
+    text = (folder / "report" / "shift.md").read_text(encoding="utf-8")
+    assert all(f"{100 * row['accuracy']:.1f} [" in text for row in rows)
+
+
+def test_what_is_there_is_not_made_again(begun, monkeypatch):
+    pair, options = begun
+    monkeypatch.setattr(accuracy_shift, "add_baselines", lambda *_, **__: pytest.fail("fitted again"))
+    path = main([pair], **options)
     with pytest.raises(ValueError, match="scored once"):
-        main([f"own:{other}"], limit=10, **options)
+        main([pair], **{**options, "limit": 10})
+    facts = read_json(options["output"] / "shift.json")["texts"]
+    text = path.read_text(encoding="utf-8")
+    assert [row["n_texts"] for row in facts][1:] == [20]
+    assert f"on other | 20 | last 24 | {100 * facts[1]['share_cut']:.0f} % |" in text
+    assert "a stratified sample of at most 20 of its texts, of the\ntest split where it has one" in text
+
+
+def test_missing_rivals_are_added_and_asked_ones_fitted_again(begun):
+    pair, options = begun
+    old = record(options)
+    path = main([pair], **{**options, "rivals": (*RIVALS, "naive_bayes_words")}, command="second")
+    new = record(options)
+    assert list(new["baselines"]) == [*RIVALS, "naive_bayes_words"]
+    assert new["baselines"]["naive_bayes"] == old["baselines"]["naive_bayes"]
+    assert "| naive Bayes, words |" in path.read_text(encoding="utf-8")
+    main([pair], **options, refit=("naive_bayes_words",), command="third")
+    added = [(entry["command"], entry["baselines"]) for entry in record(options)["added"]]
+    assert added == [("second", ["naive_bayes_words"]), ("third", ["naive_bayes_words"])]
+
+
+def test_a_run_of_another_recipe_is_refused(begun, finished, monkeypatch):
+    pair, options = begun
+    changed = replace(finished[1], config=replace(finished[1].config, class_steps=2))
+    monkeypatch.setattr(accuracy_shift, "task", lambda *_, **__: changed)
+    with pytest.raises(ValueError, match="another class_steps"):
+        main([pair], **options)
 
 
 @pytest.mark.parametrize(("name", "match"), [("imdb", "pairs TRAINED:USED"), ("imdb:r8", "an evaluated run of imdb")])
