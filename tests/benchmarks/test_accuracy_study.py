@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import accuracy_study
 from benchmarks.accuracy_recipes import Task, task
-from benchmarks.accuracy_study import BASE, FACTORS, study, study_of, write_study
+from benchmarks.accuracy_study import BASE, FACTORS, main, parser, study, study_of, write_study
+from benchmarks.commands import as_typed
+from gencls.data import stratified_sample
+from gencls.data.storage import write_json
+from gencls.diffusion.backbones import REGISTRY_MODELS
 from gencls.training.config import TrainConfig
 
 LEVELS = {
     "path_steps": ({"n_steps": 1}, {"n_steps": 2}),
-    "class_steps": ({"class_steps": 1},),
+    "class_steps": ({"class_steps": 0},),
     "level_weighting": ({"level_weighting": "learned"},),
 }
 
@@ -36,38 +43,114 @@ def test_a_row_for_each_level_that_changes_something(rows):
     assert [(row["factor"], row["level"]) for row in found] == [
         (BASE, {}),
         ("path_steps", {"n_steps": 1}),
-        ("class_steps", {"class_steps": 1}),
+        ("class_steps", {"class_steps": 0}),
         ("level_weighting", {"level_weighting": "learned"}),
     ]
     assert found[0]["ahead"] == 0
     assert found[0]["mcnemar_p"] is None
+    assert [(row["adapt_steps"], row["class_steps"]) for row in found] == [(2, 2), (2, 2), (2, 0), (2, 2)]
     assert found[1]["forwards"] == 1 < found[0]["forwards"]
     assert found[1]["nats_per_token"] > found[0]["nats_per_token"]  # no context, a looser bound
 
 
 def test_only_what_trains_anew_has_a_run(rows, base):
     folder, _ = rows
-    assert [path.name for path in (folder / "study").iterdir()] == [f"{base.name}-class_steps=1"]
+    assert [path.name for path in (folder / "study").iterdir()] == [f"{base.name}-class_steps=0"]
 
 
 def test_nothing_is_trained_twice(rows, base, monkeypatch):
     folder, found = rows
     monkeypatch.setattr("gencls.evaluation.runs.DiffusionClassifier.fit", lambda *_, **__: pytest.fail("trained again"))
-    again = study_of(base, LEVELS, folder, limit=None, progress=False)
+    written = []
+    again = study_of(base, LEVELS, folder, limit=None, progress=False, write=lambda rows: written.append(len(rows)))
     assert [row["accuracy"] for row in again] == [row["accuracy"] for row in found]
+    assert written == [2, 3, 4]  # after each factor: a kill keeps what is done
+
+
+def record(command="c", size="cpu", **changes):
+    recipe = TrainConfig(**changes).as_dict()
+    return {"command": command, "config": {"data": "toy", "size": size, "recipe": recipe}}
+
+
+def factors(folder):
+    return [row["factor"] for row in json.loads((folder / "study-toy.json").read_text(encoding="utf-8"))["rows"]]
 
 
 def test_rows_of_earlier_calls_stay(rows, tmp_path):
     _, found = rows
-    write_study("toy", found[:2], tmp_path, "first")
-    changed = {**found[1], "accuracy": 0.125}
-    path = write_study("toy", [found[0], changed, found[2]], tmp_path, "second")
+    write_study("toy", found[:2], record("first"), tmp_path)
+    changed = {**found[1], "accuracy": 0.125, "mcnemar_p": 0.0002}
+    path = write_study("toy", [found[0], changed], record("second"), tmp_path)
+    path = write_study("toy", [found[0], found[2]], record("third"), tmp_path)
     kept = json.loads((tmp_path / "study-toy.json").read_text(encoding="utf-8"))["rows"]
-    assert [row["factor"] for row in kept] == [BASE, "path_steps", "class_steps"]
-    assert kept[1]["accuracy"] == 0.125
+    assert [row["factor"] for row in kept] == [BASE, "class_steps", "path_steps"]
+    assert kept[2]["accuracy"] == 0.125
     text = path.read_text(encoding="utf-8")
-    assert "12.5 ±" in text
-    assert "class_steps 1" in text
+    assert "| n_steps 2 → 1 | 12.5 ±" in text
+    assert "| < 0.001 |" in text
+    assert "| class_steps 200 → 0 |" in text
+    assert "| 2 + 0 |" in text
+
+
+@pytest.mark.parametrize("other", [{"size": "gpu"}, {"n_scored": 7}, {"n_texts": 5}])
+def test_rows_of_another_recipe_size_or_number_of_texts_do_not_stay(rows, tmp_path, other):
+    _, found = rows
+    changes = {name: value for name, value in other.items() if name != "n_texts"}
+    n_texts = other.get("n_texts", found[0]["n_texts"])
+    write_study("toy", [{**row, "n_texts": n_texts} for row in found[:2]], record(**changes), tmp_path)
+    write_study("toy", [found[0], found[2]], record(), tmp_path)
+    assert factors(tmp_path) == [BASE, "class_steps"]
+
+
+def test_a_crash_keeps_the_factors_that_are_done(base, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy_study, "task", lambda *_, **__: base)
+    monkeypatch.setattr(accuracy_study, "FACTORS", {**LEVELS, "broken": ({"mode": "no mode"},)})
+    with pytest.raises(ValueError, match="mode"):
+        main("toy", ["path_steps", "broken", "class_steps"], runs=rows[0], output=tmp_path)
+    assert factors(tmp_path) == [BASE, "path_steps"]
+
+
+def test_a_limit_is_a_stratified_sample(base, rows, monkeypatch):
+    taken = []
+
+    def sample(split, limit, *, seed):
+        taken.append((limit, seed))
+        return stratified_sample(split, limit, seed=seed)
+
+    monkeypatch.setattr(accuracy_study, "stratified_sample", sample)
+    (row,) = study_of(base, {}, rows[0], limit=4, progress=False)
+    assert taken == [(4, 0)]
+    assert row["n_texts"] == 4
+
+
+def test_calibrated_again_only_where_that_can_move_a_decision():
+    own = TrainConfig()
+    even, uneven = (SimpleNamespace(log_prior_=np.log([share, 1 - share])) for share in (0.5, 0.6))
+    needs = accuracy_study._needs_calibration
+    assert not needs(uneven, own, own)
+    assert not needs(even, replace(own, n_steps=4), own)
+    assert needs(uneven, replace(own, n_steps=4), own)
+    assert needs(even, replace(own, level_weighting="learned"), own)
+    assert not needs(uneven, replace(own, class_steps=4), own)  # has a calibration of its own
+
+
+def test_a_level_that_is_the_hybrid_recipe_takes_its_run(base, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(accuracy_study, "train_run", lambda data, folder, *_, **__: found.append(folder))
+    hybrid = replace(base.config, hybrid_weight=1.0, class_dropout=0.0)
+    twin = tmp_path / replace(base, variant="hybrid").name
+    accuracy_study._trained(base, hybrid, tmp_path, False)
+    write_json(twin / "run.json", {"config": hybrid.as_dict()})
+    accuracy_study._trained(base, hybrid, tmp_path, False)
+    accuracy_study._trained(base, replace(hybrid, hybrid_weight=0.1), tmp_path, False)
+    assert [folder == twin for folder in found] == [False, True, False]
+
+
+def test_the_command_is_told_as_typed():
+    told = as_typed(
+        parser(), vars(parser().parse_args(["--factors", "draws", "--limit", "9"])), always=("size", "data")
+    )
+    assert told == "python -m benchmarks.accuracy_study --size cpu --data imdb --factors draws --limit 9"
 
 
 def test_unknown_factors_are_refused_before_any_training(tmp_path, monkeypatch):
@@ -78,8 +161,14 @@ def test_unknown_factors_are_refused_before_any_training(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
-    from dataclasses import replace
-
     config = task("imdb", "generative").config
     levels = [replace(config, **level) for level in FACTORS[factor]]
     assert any(level != config for level in levels)
+    assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
+    assert {level.backbone for level in levels} <= set(REGISTRY_MODELS)  # no hub is needed
+
+
+def test_the_decision_loss_has_a_control_without_class_dropout():
+    controlled = [level for level in FACTORS["hybrid_weight"] if "hybrid_weight" not in level]
+    assert controlled == [{"class_dropout": 0.0}]
+    assert all(level["class_dropout"] == 0.0 for level in FACTORS["hybrid_weight"])

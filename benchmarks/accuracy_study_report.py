@@ -1,0 +1,82 @@
+"""Page and data of `benchmarks.accuracy_study`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import table
+from gencls.data.storage import read_json, write_atomic, write_json
+from gencls.training.config import TrainConfig
+
+Row = Mapping[str, Any]
+#: Factor of the row that all others are compared with.
+BASE = "recipe"
+_PAGE = """# What makes it work: {data}
+
+Made by `{command}`; factors of earlier calls are kept. One change of the recipe at a time, from its own value to the
+level's, {n_texts} validation texts, one seed. The interval is that of the paired difference from the recipe, p is
+McNemar's. Steps are those of the adaptation and of the classes.
+
+{rows}
+"""
+
+
+def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], output: Path) -> Path:
+    """Write the rows, those of earlier calls included, and the page; returns the page's path.
+
+    Parameters
+    ----------
+    data : str
+    rows : sequence of dict
+        As `benchmarks.accuracy_study.study` gives them.
+    record : mapping
+        Of the run; its ``config`` has ``data``, ``size`` and ``recipe``. Earlier rows of another one, or of another
+        number of texts, are left out: their differences are from another recipe's decisions.
+    output : Path
+    """
+    path = output / f"study-{data}.json"
+    fresh = {_key(row) for row in rows}
+    merged = [*rows, *(row for row in _known(path, rows[0]["n_texts"], record) if _key(row) not in fresh)]
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"rows": merged, "run": dict(record)})
+    return write_atomic(output / f"study-{data}.md", page(data, merged, record))
+
+
+def _known(path: Path, n_texts: int, record: Mapping[str, Any]) -> list[Row]:
+    """Rows of earlier calls that belong beside the new ones."""
+    if not path.exists():
+        return []
+    old = read_json(path)
+    config = dict(old["run"]["config"])
+    config["recipe"] = {**TrainConfig().as_dict(), **config.get("recipe", {})}  # options that are newer than it
+    is_same = config == dict(record["config"])
+    return [row for row in old["rows"] if is_same and row["n_texts"] == n_texts]
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["factor"], repr(sorted(row["level"].items()))
+
+
+def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
+    """Return the table of a study in Markdown."""
+    names = ["factor", "level", "accuracy ± s.e.", "change, points [95 %]", "p", "nats/token"]
+    cells = (_cells(row, record["config"]["recipe"]) for row in rows)
+    rows_table = table([*names, "forwards per text and class", "steps"], cells)
+    return _PAGE.format(data=data, command=record["command"], n_texts=rows[0]["n_texts"], rows=rows_table)
+
+
+def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
+    level = ", ".join(f"{name} {recipe[name]} → {value}" for name, value in row["level"].items()) or "–"
+    accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}"
+    low, high = (f"{-100 * row[name]:+.1f}" for name in ("ahead_high", "ahead_low"))
+    change = "" if row["mcnemar_p"] is None else f"{-100 * row['ahead']:+.1f} [{low}, {high}]"
+    costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
+    return [row["factor"], level, accuracy, change, _p(row["mcnemar_p"]), *costs]
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
