@@ -26,17 +26,17 @@ same {n_test} test texts. Errors and intervals cover the draws and the test text
 another training of it would change is not in them.
 
 All {n_unlabelled} training texts are there without their labels. The generative model starts from a language model of
-them, which trained on {n_visited} ({adapt_steps} steps). "{adapted}" is a control, the encoder fine-tuned from that
-language model's weights (its network has no dropout). No other rival uses texts without labels.
+them, which trained on {n_visited} ({adapt_steps} steps). "{adapted}" is a control: the encoder
+fine-tuned from that language model's weights, whose network has no dropout. No other rival uses texts without labels.
 
 Everything else is learned from the labelled texts, the {side} {max_length} tokens of each (the linear models see the
 full text). The classes of the generative model and the encoders take as many steps of the same batch size,
 {batch_size} texts: {epochs} passes over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps.
-Layers: {layers}.
+Layers of the networks: {layers}.
 
-Validation texts have labels too, and train nothing: as many as the training texts, and at most {n_validation} of a
-class, choose smoothing and regularisation of all but the encoders, and up to {calibration} of a class of them fit
-temperatures, which move no decision between equally likely classes.
+Validation texts have labels too, and train nothing: as many as the training texts, as far as the split goes
+({n_validation} of its smallest class), choose smoothing and regularisation of all but the encoders, and up to
+{calibration} of a class of them fit temperatures, which move no decision between equally likely classes.
 
 {accuracy}
 
@@ -122,7 +122,7 @@ def _visited(n_texts: int, n_examples: int) -> str:
 
 def _layers(rows: Sequence[Row]) -> str:
     found = {row["model"]: row["n_layers"] for row in rows if row.get("n_layers")}
-    return ", ".join(f"{title(model)} {count}" for model, count in found.items())
+    return "; ".join(f"{title(model)}: {count}" for model, count in found.items())
 
 
 def _tables(rows: Sequence[Row]) -> tuple[str, str]:

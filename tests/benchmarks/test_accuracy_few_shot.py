@@ -74,7 +74,7 @@ def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
     assert "| 4 | 2 | 7 |" in text
     assert "trained on 16 of them (2 steps)" in text
     assert "the last 24 tokens" in text
-    assert "Layers: generative 2, encoder, fine-tuned 2, encoder, from the language model 2." in text
+    assert "Layers of the networks: generative: 2; encoder, fine-tuned: 2; encoder, from the language model: 2." in text
 
 
 def test_the_control_starts_from_the_language_model(monkeypatch):
