@@ -1,5 +1,6 @@
 """Poem completion: masked diffusion against causal models of the same size, trained on the same poems. No test poem is
-in training, all models fill the same holes, and everything that is chosen is chosen on validation poems.
+in training, all models fill the same holes, what is chosen is chosen on validation poems, and the rival is the
+strongest of all causal protocols.
 
     python -m benchmarks.poem_completion --preset cpu
 
@@ -25,15 +26,18 @@ from benchmarks.poem_material import Material, load_material
 from benchmarks.poem_measure import measure
 from benchmarks.poem_models import FINISHED, KINDS, Recipe, record_of, train_model
 from benchmarks.poem_original import original_protocol
-from benchmarks.poem_prefix import N_PREFIX, OLDER_WAY, PREFIX_WAY, behind_prefix
+from benchmarks.poem_prefix import N_PREFIX, PREFIX_WAY, behind_prefix
 from benchmarks.poem_pretrained import PRETRAINED, Pair, out_of_reach, pretrained_material
 from benchmarks.poem_report import write_poem_report
-from benchmarks.poem_results import accuracy_row, poem_weights
+from benchmarks.poem_results import accuracy_row, author_weights, poem_weights
 from benchmarks.poem_run import Clock, now
 from benchmarks.poem_study import Answers, Task, Ways, causal_ways, diffusion_ways, floor_ways, joined, middle_ways
+from gencls.data.poems import author_key
 from gencls.reporting.records import run_record
 
 logger = logging.getLogger("gencls.benchmarks")
+#: Levels of the models without counts.
+WITHOUT_COUNTS_AT = (0.1, 0.3, 0.6)
 
 
 @dataclass
@@ -102,7 +106,7 @@ class Study:
         models = {kind: self.model(kind, size, recipe) for kind, recipe in recipes.items()}
         material = self.answers_of(size).material
         return [
-            diffusion_ways(models["diffusion"], self.config.steps),
+            diffusion_ways(models["diffusion"], self.config.steps, rescored=True),
             causal_ways(models["causal"], material),
             middle_ways(models["middle"], material),
         ]
@@ -113,16 +117,11 @@ class Study:
         plain, prefix = replace(recipe, with_counts=False), replace(recipe, prefix_share=1.0, prefix_tokens=N_PREFIX)
         own, rival = (self.model(kind, f"{size}-plain", plain) for kind in ("diffusion", "causal"))
         with_prefix = self.model("diffusion", f"{size}-prefix{N_PREFIX}", prefix)
-        parts = [
+        return [
             diffusion_ways(own, steps, prefix="diffusion without counts"),
             causal_ways(rival, self.material, prefix="causal without counts"),
             diffusion_ways(with_prefix, steps, prefix=PREFIX_WAY),
         ]
-        # the variant of earlier versions: half of the examples, prefixes of random length
-        if (self.folder / "models" / f"{size}-prefix-diffusion" / FINISHED).exists():
-            older = self.model("diffusion", f"{size}-prefix", replace(recipe, prefix_share=0.5))
-            parts.append(diffusion_ways(older, steps, prefix=OLDER_WAY))
-        return parts
 
     def model(self, kind: str, name: str, recipe: Recipe) -> Any:
         """Train one model or read it."""
@@ -151,11 +150,21 @@ class Study:
         generator = np.random.default_rng(self.config.seed)
         return poem_weights(len(self.answers_of(size).holes(task).texts), generator=generator)
 
+    def author_weights(self, size: str, task: Task) -> Any:
+        """Return the bootstrap samples of the authors of a task's poems."""
+        poems = getattr(self.material.splits, task.split)
+        authors = [author_key(poems[place].author) for place in self.answers_of(size).holes(task).places]
+        return author_weights(authors, generator=np.random.default_rng(self.config.seed))
+
     def names(self, size: str, level: float) -> list[str]:
-        """Return the ways of a size that are affordable at a level."""
+        """Return the ways of a size that are affordable at a level; models without counts are at some levels only."""
         slow = ("rescored", "iterated")
         affordable = level <= self.config.iterated_up_to
-        return [name for name in self.ways[size].fills if affordable or not name.endswith(slow)]
+        return [
+            name
+            for name in self.ways[size].fills
+            if (affordable or not name.endswith(slow)) and ("without" not in name or level in WITHOUT_COUNTS_AT)
+        ]
 
 
 def main(

@@ -9,9 +9,6 @@ from typing import Any
 from benchmarks.poem_models import Recipe
 from benchmarks.poem_pretrained import Pair
 
-#: Options of a recipe that came later: a run without them is the one that it was before they were there.
-NEWER_OPTIONS = ("prefix_tokens", "backbone")
-
 
 @dataclass(frozen=True)
 class PoemConfig:
@@ -30,7 +27,7 @@ class PoemConfig:
     iterated_up_to : float
         Highest share at which the causal model's candidates are scored again: it costs most where most is hidden.
     n_validation : int
-        Validation poems that choose.
+        Validation poems that choose how the diffusion model fills.
     steps : tuple of int
         Numbers of steps that the diffusion model may fill in.
     smoothing : float
@@ -65,10 +62,6 @@ class PoemConfig:
         """Return what makes a run another run: the pretrained pair can be added to one, and has an identity itself."""
         data = self.as_dict()
         del data["pretrained"]
-        for recipe in data["sizes"].values():
-            for name in NEWER_OPTIONS:
-                if recipe[name] is None:
-                    del recipe[name]
         return data
 
 

@@ -20,7 +20,7 @@ def plot_accuracy(levels: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
         points = [(float(level), _row(row, name)) for level, row in levels.items()]
         kept = [(level, row) for level, row in points if row is not None]
         x = [level for level, _ in kept]
-        label = "diffusion (steps chosen on validation)" if name == "diffusion" else way_title(name)
+        label = "diffusion, as chosen on validation poems" if name == "diffusion" else way_title(name)
         width = 2.4 if name == "diffusion" else 1.3
         ax.plot(x, [row["accuracy"] for _, row in kept], marker=marker, color=colour, lw=width, ms=5, label=label)
         ax.fill_between(x, [row["low"] for _, row in kept], [row["high"] for _, row in kept], color=colour, alpha=0.15)

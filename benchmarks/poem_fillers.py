@@ -36,7 +36,7 @@ def fill_by_diffusion(
         1 fills every hole at once from what is visible.
     """
     filled: list[Filled] = []
-    scorer = DenoiserScorer(denoiser)
+    scorer = DenoiserScorer(denoiser, precision="float32")  # as the causal models fill
     for start in range(0, len(texts), TEXTS_PER_BATCH):
         part = slice(start, start + TEXTS_PER_BATCH)
         filled += _fill_batch(scorer, texts[part], hidden[part], n_steps)

@@ -54,10 +54,12 @@ def by_group(study: Study, size: str, levels: Mapping[str, Any]) -> dict[str, li
 
 
 def by_steps(study: Study, size: str) -> dict[str, dict[str, float]]:
-    """Return the diffusion model's accuracy on validation poems against its number of steps, by level."""
-    names = [f"diffusion {n}" for n in study.config.steps]
+    """Return the diffusion model's accuracy on validation poems in every way of filling, by level."""
     found = {}
     for level in study.config.ratios:
+        names = [f"diffusion {n}" for n in study.config.steps]
+        if (rescored := "diffusion rescored") in study.names(size, level):
+            names.append(rescored)
         task = Task("validation", "tokens", level, study.config.n_validation)
         found[f"{level:g}"] = {name: row["accuracy"] for name, row in study.accuracy(size, task, names).items()}
     return found

@@ -44,7 +44,9 @@ def leakage_curve(study: Study) -> list[dict[str, Any]]:
     for share in (0.0, *study.config.leaks):
         if share:
             material, model = leaked_model(study, share)
-            answers = Answers(study.folder / f"leaked-{share:g}", material, seed=study.config.seed)
+            # their own vocabulary has the leaked poems' characters: the holes are those of the clean model all the same
+            drawn_for = study.material
+            answers = Answers(study.folder / f"leaked-{share:g}", material, seed=study.config.seed, drawn_for=drawn_for)
         else:
             model, answers = study.model("diffusion", size, recipe), study.answers
         fill = diffusion_ways(model, (1,)).fills["diffusion 1"]

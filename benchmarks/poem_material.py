@@ -41,7 +41,7 @@ class Material:
     folds : ndarray of shape (N,), int64
         Of the windows; those of one poem share a fold.
     validation, test : list of ndarray of shape (L,), int64
-        The beginnings of the held-out poems.
+        The beginnings of the held-out poems: their first windows.
     counts : NeighbourCounts
     log_unigram : ndarray of shape (V,), nats
     """
@@ -68,9 +68,9 @@ class Material:
         return len(self.tokenizer)
 
     def text(self, split: str, place: int) -> str:
-        """The beginning of a held-out poem, a character a token."""
+        """The beginning of a held-out poem, a character a token: its first window, as the training poems are cut."""
         poem: Poem = getattr(self.splits, split)[place]
-        return poem.text[: self.max_length]
+        return windows(poem.text, self.max_length)[0]
 
     def is_known(self, split: str, place: int) -> NDArray[np.bool_]:
         """Tell the characters of a held-out poem that the training poems have; the others are never asked for."""
@@ -151,7 +151,7 @@ def build_material(
     folds = np.repeat(of_poem, [len(parts) for parts in pieces])
     keys, values, training = association_table(train, folds, len(tokenizer), smoothing)
     held_out = {
-        name: _tokens([poem.text[:max_length] for poem in getattr(splits, name)], tokenizer, max_length)
+        name: _tokens([windows(poem.text, max_length)[0] for poem in getattr(splits, name)], tokenizer, max_length)
         for name in ("validation", "test")
     }
     facts = {**facts, "characters": len(tokenizer), "train_tokens": int(sum(map(len, train)))}

@@ -21,14 +21,14 @@ from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.diffusion.backbones import Backbone, load_backbone, split_model
 from gencls.diffusion.language_model import LanguageModel
 from gencls.diffusion.parts import without_dropout
-from gencls.diffusion.scratch import HEAD_WIDTH, INITIALIZER_RANGE, look_nearby, scratch_model
+from gencls.diffusion.scratch import HEAD_WIDTH, INITIALIZER_RANGE, OFFSETS, look_nearby, scratch_model
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
 
 logger = logging.getLogger("gencls.benchmarks")
 FINISHED, CONFIG = "record.json", "config.json"
-#: Where the heads of a causal model look at first, as those of the diffusion model look at both sides.
+#: Where the heads of a causal model look at first; those of the models that see both sides look at both.
 OFFSETS_BEFORE = (-1, -2, -3, -4)
 KINDS = ("diffusion", "causal", "middle")
 
@@ -52,6 +52,8 @@ class Recipe:
         How many first tokens are never hidden; a random number if not given.
     backbone : str, optional
         A pretrained model (name or folder) to fine-tune; width and layers are then its own, whatever they are here.
+    complementary : bool
+        Of the diffusion model: whether every token of a visited window is predicted once, as in the causal models.
     """
 
     width: int
@@ -64,6 +66,7 @@ class Recipe:
     seed: int = 0
     prefix_tokens: int | None = None
     backbone: str | None = None
+    complementary: bool = True
 
 
 def train_model(
@@ -113,6 +116,7 @@ def _diffusion(
         adapt_level_low=0.0,
         prefix_share=recipe.prefix_share,
         prefix_tokens=recipe.prefix_tokens,
+        complementary=recipe.complementary,
         neighbour_smoothing=smoothing if recipe.with_counts else None,
         learning_rate=recipe.learning_rate,
         head_learning_rate=recipe.learning_rate,
@@ -144,7 +148,7 @@ def _causal(
 ) -> NeighbourCausal:
     if (folder / FINISHED).exists():
         return _saved_causal(recipe, material, folder)
-    network = _around(_new_causal(recipe, material), recipe, material)
+    network = _around(_new_causal(kind, recipe, material), recipe, material)
     taken = train_infiller(
         network,
         material.train,
@@ -187,12 +191,12 @@ def _saved_causal(recipe: Recipe, material: Material, folder: Path) -> Neighbour
 
 
 def _around(model: Any, recipe: Recipe, material: Material) -> NeighbourCausal:
-    return (
-        NeighbourCausal(model, material.log_unigram, material.counts) if recipe.with_counts else NeighbourCausal(model)
-    )
+    if recipe.backbone is not None and not recipe.with_counts:
+        return NeighbourCausal(model)
+    return NeighbourCausal(model, material.log_unigram, material.counts if recipe.with_counts else None)
 
 
-def _new_causal(recipe: Recipe, material: Material) -> Any:
+def _new_causal(kind: str, recipe: Recipe, material: Material) -> Any:
     """A pretrained model by name, without dropout as the denoiser; or one with random weights."""
     if recipe.backbone is not None:
         return without_dropout(load_causal(recipe.backbone).model)
@@ -206,7 +210,7 @@ def _new_causal(recipe: Recipe, material: Material) -> Any:
         attention_bias=True,
         initializer_range=INITIALIZER_RANGE,
     )
-    offsets = itertools.cycle(OFFSETS_BEFORE)
+    offsets = itertools.cycle(OFFSETS if kind == "middle" else OFFSETS_BEFORE)
     for layer in model.model.layers:
         look_nearby(layer.self_attn.q_proj.bias, layer.self_attn.k_proj.bias, offsets)
     return model

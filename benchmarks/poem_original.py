@@ -53,7 +53,7 @@ def draw_by_diffusion(
     ndarray of shape (n_holes, 2), float64
         1 where the drawn token is right, and the probability of the right one.
     """
-    scorer, generator = DenoiserScorer(denoiser), torch.Generator().manual_seed(seed)
+    scorer, generator = DenoiserScorer(denoiser, precision="float32"), torch.Generator().manual_seed(seed)
     found = []
     for start in range(0, len(texts), TEXTS_PER_BATCH):
         ids, holes = texts[start : start + TEXTS_PER_BATCH], hidden[start : start + TEXTS_PER_BATCH]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Tokens at the front of a poem.
 N_PREFIX = 16
-PREFIX_WAY, OLDER_WAY = f"diffusion prefix {N_PREFIX}", "diffusion prefix"
+PREFIX_WAY = f"diffusion prefix {N_PREFIX}"
 LEVELS = (0.1, 0.3, 0.6)
 
 
@@ -28,8 +28,7 @@ def behind_prefix(study: Study) -> dict[str, Any] | None:
         return None
     size, n_steps = next(iter(study.config.sizes)), study.config.steps[0]
     ours, plain = f"{PREFIX_WAY} {n_steps}", f"diffusion {n_steps}"
-    older = f"{OLDER_WAY} {n_steps}"
-    names = [ours, plain, *([older] if older in study.ways[size].fills else []), "causal left", "middle"]
+    names = [ours, plain, "causal left", "middle"]
     levels = {}
     for level in LEVELS:
         task = Task("test", "tokens", level, n_protected=N_PREFIX)

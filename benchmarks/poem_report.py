@@ -15,7 +15,6 @@ from benchmarks.poem_figures import plot_accuracy, plot_leakage
 from benchmarks.poem_pretrained import PRETRAINED
 from benchmarks.poem_sections import leakage_section, original_section, prefix_section
 from benchmarks.poem_tables import (
-    COMMAND,
     Section,
     accuracy_section,
     data_section,
@@ -108,17 +107,17 @@ def _near(levels: Mapping[str, Any], wanted: float) -> str:
 
 def target_rows(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of `targets.json`, by the names of the project's promise."""
-    levels = metrics["sizes"][metrics["headline"]]
+    levels, command = metrics["sizes"][metrics["headline"]], record["command"]
     rows = [
         target_row(
-            f"margin_low_{level}", levels[level]["margin"]["low"] if level in levels else None, 0.0, ">=", COMMAND
+            f"margin_low_{level}", levels[level]["margin"]["low"] if level in levels else None, 0.0, ">=", command
         )
         for level in TARGET_LEVELS
     ]
     shared = record["data"]["contamination"]["shared"]["train-test"]
     leaks = float(shared["copies"] + shared["near_copies"])
-    rows.append(target_row("test_poems_in_training", leaks, 0.0, "<=", COMMAND))
-    return [*rows, target_row("cpu_minutes", record["minutes"], MOST_MINUTES, "<=", COMMAND)]
+    rows.append(target_row("test_poems_in_training", leaks, 0.0, "<=", command))
+    return [*rows, target_row("cpu_minutes", record["minutes"], MOST_MINUTES, "<=", command)]
 
 
 def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) -> list[str]:
@@ -140,9 +139,20 @@ def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) ->
         )
         + ".",
         *_of_pretrained(metrics),
-        f"No author, poem or near-copy is in two splits. {record['minutes']:.0f} minutes on {record['n_cores']} cores "
-        f"({record['device']}), of which the process ran {record['processor_minutes']:.0f}; made by {COMMAND}.",
+        f"{_shared(record['data']['contamination'])} {record['minutes']:.0f} minutes on {record['n_cores']} cores "
+        f"({record['device']}), of which the process ran {record['processor_minutes']:.0f}; "
+        f"made by {record['command']}.",
     ]
+
+
+def _shared(contamination: Mapping[str, Any]) -> str:
+    """Say what the splits have in common, as it was counted."""
+    pairs = contamination["shared"].values()
+    authors, copies = (sum(pair[name] for pair in pairs) for name in ("authors", "copies"))
+    near = sum(pair["near_copies"] for pair in pairs)
+    if not authors + copies + near:
+        return "No author, poem or near-copy is in two splits."
+    return f"In two splits: {authors} authors, {copies} poems and {near} near-copies."
 
 
 def _of_pretrained(metrics: Mapping[str, Any]) -> list[str]:
@@ -166,7 +176,8 @@ def page_sections(
     """Return the sections of the page, in order."""
     base = metrics["headline"]
     sizes = sorted(metrics["sizes"], key=lambda size: size != base)
-    figure = Section(f"Accuracy against the share of hidden tokens: size {base}", figure="accuracy.png")
+    words = "Bands are the intervals of single ways; where they overlap, the paired margin below may still be clear."
+    figure = Section(f"Accuracy against the share of hidden tokens: size {base}", [words], figure="accuracy.png")
     per_size = [make(metrics, size) for size in sizes for make in (margin_section, accuracy_section)]
     return [
         figure,

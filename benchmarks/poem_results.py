@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,12 @@ N_BOOTSTRAP = 2000
 def poem_weights(n_poems: int, *, generator: np.random.Generator, n_draws: int = N_BOOTSTRAP) -> IntArray:
     """Return how often each poem is in each bootstrap sample of poems, (n_draws, n_poems)."""
     return generator.multinomial(n_poems, np.full(n_poems, 1 / n_poems), size=n_draws)
+
+
+def author_weights(authors: Sequence[str], *, generator: np.random.Generator, n_draws: int = N_BOOTSTRAP) -> IntArray:
+    """Return how often each poem is in each bootstrap sample of authors, who bring all their poems, (n_draws, N)."""
+    names, author_of = np.unique(np.asarray(authors), return_inverse=True)
+    return poem_weights(len(names), generator=generator, n_draws=n_draws)[:, author_of]
 
 
 def share_interval(values: FloatArray, counts: FloatArray, weights: IntArray) -> tuple[float, float, float]:
@@ -55,15 +61,27 @@ def accuracy_row(best: IntArray, targets: IntArray, poem_of: IntArray, weights: 
 
 
 def margin_row(
-    first: IntArray, second: IntArray, targets: IntArray, poem_of: IntArray, weights: IntArray
+    first: IntArray,
+    second: IntArray,
+    targets: IntArray,
+    poem_of: IntArray,
+    weights: IntArray,
+    author_weights: IntArray | None = None,
 ) -> dict[str, float]:
-    """Return the accuracy of one way of filling minus that of another, over the same holes, and McNemar's p."""
+    """Return the accuracy of one way of filling minus that of another, over the same holes, and McNemar's p.
+
+    With the weights of `author_weights`, also the interval over authors, ``author_low`` and ``author_high``.
+    """
     n_poems = weights.shape[1]
     right, rival = first[:, 0] == targets, second[:, 0] == targets
     counts = by_poem(np.ones_like(targets), poem_of, n_poems)
     difference = by_poem(right, poem_of, n_poems) - by_poem(rival, poem_of, n_poems)
     margin, low, high = share_interval(difference, counts, weights)
-    return {"margin": margin, "low": low, "high": high, "mcnemar_p": mcnemar_p(right, rival)}
+    row = {"margin": margin, "low": low, "high": high, "mcnemar_p": mcnemar_p(right, rival)}
+    if author_weights is None:
+        return row
+    _, author_low, author_high = share_interval(difference, counts, author_weights)
+    return {**row, "author_low": author_low, "author_high": author_high}
 
 
 def strongest(accuracies: Mapping[str, float]) -> str:

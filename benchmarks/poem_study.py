@@ -21,6 +21,7 @@ from benchmarks.poem_fillers import (
 )
 from benchmarks.poem_masks import mask_of
 from benchmarks.poem_material import Material
+from benchmarks.poem_rescoring import fill_by_rescored_diffusion
 from gencls.baselines.filling import Filled, fill_in_the_middle, fill_left_to_right, infilling_nats
 from gencls.baselines.infilling import NeighbourCausal
 from gencls.baselines.ngrams import NeighbourBigram, WittenBell
@@ -36,7 +37,7 @@ Nats = Callable[[Sequence[IntArray], Sequence[BoolArray]], FloatArray]
 #: (n, 2): 1 where the drawn token is right, and the probability of the right one.
 Draw = Callable[[Sequence[IntArray], Sequence[BoolArray]], FloatArray]
 #: Steps of the path that gives the diffusion model's log-probability.
-NATS_STEPS = 4
+NATS_STEPS = 8
 RESCORED, ITERATED = Rescoring(), Rescoring(n_sweeps=2, sees_guesses=True)
 
 
@@ -155,9 +156,13 @@ def _each(
     return np.array([one(ids, hole) for ids, hole in zip(texts, hidden, strict=True)])
 
 
-def diffusion_ways(model: LanguageModel, steps: Sequence[int], *, prefix: str = "diffusion") -> Ways:
-    """Return the ways of a diffusion model: filling in some numbers of steps."""
-    fills = {f"{prefix} {n}": partial(fill_by_diffusion, model.denoiser, n_steps=n) for n in steps}
+def diffusion_ways(
+    model: LanguageModel, steps: Sequence[int], *, prefix: str = "diffusion", rescored: bool = False
+) -> Ways:
+    """Return the ways of a diffusion model: filling in some numbers of steps, and scored again by neighbours."""
+    fills: dict[str, Fill] = {f"{prefix} {n}": partial(fill_by_diffusion, model.denoiser, n_steps=n) for n in steps}
+    if rescored:
+        fills[f"{prefix} rescored"] = partial(fill_by_rescored_diffusion, model.denoiser)
     return Ways(fills, {prefix: partial(diffusion_nats, model.denoiser, n_steps=NATS_STEPS)})
 
 

@@ -185,6 +185,7 @@ def finetune(
     bf16: bool,
     seed: int,
     in_order: bool = False,
+    betas: tuple[float, float] = (0.9, 0.999),
     checkpoints: Path | None = None,
     save_steps: int = 200,
 ) -> int:
@@ -210,6 +211,8 @@ def finetune(
         Order of the texts and dropout.
     in_order : bool
         Take the examples as they come instead of shuffling each pass.
+    betas : tuple of float
+        Of AdamW.
     checkpoints : Path, optional
         A folder for checkpoints, of this training alone; the last whole one in it is gone on from. None keeps none.
     save_steps : int
@@ -225,7 +228,7 @@ def finetune(
     RuntimeError
         If the training loss is not finite.
     """
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, betas=betas)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, watch.learning_rate_factor)
     found = None if checkpoints is None else last_whole_checkpoint(checkpoints)
     if found is not None:

@@ -29,6 +29,8 @@ from gencls.baselines.causal_training import scheduled
 from gencls.baselines.finetuning import BudgetCallback, decay_groups, finetune, private_seeds
 from gencls.baselines.neighbours import NeighbourCounts, NeighbourTable
 
+#: Of AdamW, as in the training of the denoiser: in a short training the usual 0.999 remembers the first steps.
+BETAS = (0.9, 0.98)
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
@@ -154,11 +156,18 @@ class NeighbourCausal(nn.Module):
         nn.init.ones_(self.gate.bias)
         self.tokens_seen = 0
 
-    def forward(self, input_ids: Tensor, positions: Tensor, targets: Tensor, **asked: Tensor) -> dict[str, Tensor]:
-        """Return the mean "loss" per asked token, nats."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        **asked: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return the "loss" per asked token, nats: the mean, or that with `weights` (n,)."""
         self.tokens_seen += len(targets)
-        log_probs = self.log_probs(input_ids, positions, **asked)
-        return {"loss": -log_probs.gather(1, targets[:, None]).mean()}
+        chosen = self.log_probs(input_ids, positions, **asked).gather(1, targets[:, None])[:, 0]
+        return {"loss": -chosen.mean() if weights is None else -(weights * chosen).sum() / weights.sum()}
 
     def log_probs(
         self,
@@ -250,7 +259,10 @@ def train_infiller(
 
     def batch(part: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [_row(one["ids"], one["seed"], specials, in_the_middle) for one in part]
-        return collate(rows, [one["fold"] for one in part])
+        found = collate(rows, [one["fold"] for one in part])
+        if in_the_middle:
+            found["weights"] = torch.from_numpy(np.concatenate([_weights(row) for row in rows]))
+        return found
 
     network.model.set_attn_implementation("eager")
     watch = BudgetCallback(n_steps, None, warmup=0.1, progress=progress, title="causal model")
@@ -261,6 +273,7 @@ def train_infiller(
             batch,
             decay_groups(network, learning_rate),
             watch,
+            betas=BETAS,
             batch_size=batch_size,
             bf16=bf16,
             seed=seed,
@@ -270,6 +283,17 @@ def train_infiller(
         )
     network.eval()
     return {"steps": taken, "tokens_seen": network.tokens_seen, "seconds": watch.seconds}
+
+
+def _weights(row: Row) -> NDArray[np.float32]:
+    """Weights of what an infilling row asks for: its hidden tokens weigh half of it together, at every level.
+
+    As in the denoiser's loss, where a row of few holes counts as much as one of many.
+    """
+    n_asked = len(row.columns)
+    n_hidden = len(row.input_ids) - n_asked - 1
+    shown = np.ones(n_asked - n_hidden, dtype=np.float32)
+    return np.concatenate([shown, np.full(n_hidden, n_asked / (2 * n_hidden), dtype=np.float32)])
 
 
 def _row(token_ids: IntArray, seed: int, specials: Specials, in_the_middle: bool) -> Row:

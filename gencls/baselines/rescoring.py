@@ -39,7 +39,7 @@ class Rescoring:
     window : int
         w, tokens on the right that score.
     n_sweeps : int
-        With guesses: how often every hole is looked at.
+        How often every hole is looked at.
     sees_guesses : bool
         Whether tokens on the right that are guesses score, too.
     """
@@ -80,8 +80,8 @@ def _rescore_text(
     network: NeighbourCausal, filled: Filled, hidden: BoolArray, specials: Specials, config: Rescoring
 ) -> Filled:
     places, tokens, best = np.flatnonzero(hidden), filled.token_ids.copy(), filled.best.copy()
-    # neighbours are looked at in turn, or two guesses would wait for one another
-    turns = [slice(0, None, 2), slice(1, None, 2)] * config.n_sweeps if config.sees_guesses else [slice(None)]
+    # neighbours are looked at in turn, or two guesses would wait for one another; the second half sees the first one's
+    turns = [slice(0, None, 2), slice(1, None, 2)] * config.n_sweeps
     for turn in turns:
         for chosen in _portions(np.arange(len(places))[turn], config):
             scores, candidates = _score(network, tokens, hidden, places[chosen], specials, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ class DiffusionCollator:
         the other tokens.
     prefix_tokens : int, optional
         Length of the prefix, at most L - 1; drawn from 0 to L - 1 if not given.
+    complementary : bool
+        Whether each example gives a second row, in which the tokens are hidden that the first one shows: every token
+        is then predicted once for each visit of its text, as a causal model predicts it. No second row where the first
+        one shows nothing but the prefix.
     """
 
     frame: TokenFrame
@@ -63,27 +67,29 @@ class DiffusionCollator:
     n_scored: int
     prefix_share: float = 0.0
     prefix_tokens: int | None = None
+    complementary: bool = False
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
         ``n_hidden`` (B,)."""
-        drawn = [self._hide(example) for example in examples]
-        lengths = torch.tensor([len(example.token_ids) for example in examples])
+        drawn = [(example, *masks) for example in examples for masks in self._hide(example)]
+        own = [example for example, _, _ in drawn]
         return {
             "batch": frame_rows(
-                [example.token_ids for example in examples],
-                [hidden for hidden, _ in drawn],
-                [scored for _, scored in drawn],
+                [example.token_ids for example in own],
+                [hidden for _, hidden, _ in drawn],
+                [scored for _, _, scored in drawn],
                 self.frame,
             ),
-            "class_ids": torch.tensor([example.class_id for example in examples]),
-            "fold_ids": torch.tensor([example.fold_id for example in examples]),
-            "labels": torch.tensor([example.label for example in examples]),
-            "n_tokens": lengths,
-            "n_hidden": torch.tensor([int(hidden.sum()) for hidden, _ in drawn]),
+            "class_ids": torch.tensor([example.class_id for example in own]),
+            "fold_ids": torch.tensor([example.fold_id for example in own]),
+            "labels": torch.tensor([example.label for example in own]),
+            "n_tokens": torch.tensor([len(example.token_ids) for example in own]),
+            "n_hidden": torch.tensor([int(hidden.sum()) for _, hidden, _ in drawn]),
         }
 
-    def _hide(self, example: Example) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _hide(self, example: Example) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Give the hidden and the scored tokens of each row of an example."""
         generator = np.random.default_rng(example.seed)
         n_prefix = self._draw_prefix(len(example.token_ids), generator)
         n_tokens = len(example.token_ids) - n_prefix
@@ -92,7 +98,10 @@ class DiffusionCollator:
         prefix = np.full(n_prefix, len(example.token_ids))
         ranks = np.concatenate([prefix, random_order(n_tokens, generator=generator)])
         # ranks are a random order of the hidden tokens too, so its first ones are a random subset of them
-        return ranks < count, ranks < min(count, self.n_scored)
+        yield ranks < count, ranks < min(count, self.n_scored)
+        if self.complementary and count < n_tokens:
+            shown = (ranks >= count) & (ranks < n_tokens)
+            yield shown, shown & (ranks < count + self.n_scored)
 
     def _draw_prefix(self, n_tokens: int, generator: np.random.Generator) -> int:
         """Return the length of the prefix; nothing is drawn where no example has one."""

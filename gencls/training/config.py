@@ -82,6 +82,9 @@ class TrainConfig:
         Share of training examples whose first tokens are never hidden.
     prefix_tokens : int, optional
         How many tokens that are; a random number if not given.
+    complementary : bool
+        Each visit of a text is trained on twice, with some tokens hidden and with all the others hidden, so that every
+        token is predicted once. For training at all levels.
     neighbour_smoothing : float, optional
         Give a class-free model the counts of neighbours, smoothed by this; see `gencls.diffusion.associations`.
     learning_rate, head_learning_rate, class_learning_rate : float
@@ -131,6 +134,7 @@ class TrainConfig:
     class_level_low: float = 0.15
     prefix_share: float = 0.0
     prefix_tokens: int | None = None
+    complementary: bool = False
     neighbour_smoothing: float | None = None
     learning_rate: float = 5e-4
     head_learning_rate: float = 1e-3
@@ -190,6 +194,9 @@ class TrainConfig:
         if self.prefix_tokens is not None and not self.prefix_share:
             got = f"prefix_tokens={self.prefix_tokens} and prefix_share=0"
             raise ValueError(three_parts("a share of examples with a prefix", got, "Give prefix_share=1.0."))
+        if self.complementary and self.adapt_level_low > 0:
+            got = f"adapt_level_low={self.adapt_level_low}"
+            raise ValueError(three_parts("adapt_level_low=0 where complementary is True", got, "All levels, or no complements."))
         for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))

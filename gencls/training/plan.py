@@ -53,7 +53,7 @@ def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
     """Return a digest of everything that decides the trained weights."""
     options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
-    for name in ("prefix_share", "prefix_tokens", "neighbour_smoothing", "discount", "adapter_layers"):
+    for name in ("prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"):
         if not options[name]:
             del options[name]  # older runs do not have it, and are resumed all the same
     digest = hashlib.sha256(json.dumps([options, list(label_names)], sort_keys=True).encode())
@@ -72,8 +72,14 @@ def choose_bf16(plan: dict[str, Any], config: TrainConfig, device: torch.device)
 
 def collator(denoiser: Denoiser, low: float, config: TrainConfig) -> DiffusionCollator:
     """Return the collator of a stage whose lowest masking level is `low`."""
-    levels = LevelSchedule(low, 1.0)
-    return DiffusionCollator(denoiser.frame, levels, config.n_scored, config.prefix_share, config.prefix_tokens)
+    return DiffusionCollator(
+        denoiser.frame,
+        LevelSchedule(low, 1.0),
+        config.n_scored,
+        config.prefix_share,
+        config.prefix_tokens,
+        complementary=config.complementary and low == 0,
+    )
 
 
 def make_plan(

@@ -14,6 +14,7 @@ from gencls.baselines.filling import fill_in_the_middle, fill_left_to_right, inf
 from gencls.baselines.infilling import (
     NeighbourCausal,
     Specials,
+    _weights,
     collate,
     infilling_row,
     plain_row,
@@ -136,8 +137,7 @@ def test_branches_score_as_whole_texts_do(network: NeighbourCausal, sees_guesses
     for first, hole, found in zip(start, hidden, rescore(network, start, hidden, SPECIALS, config), strict=True):
         tokens = first.token_ids.copy()
         places = np.flatnonzero(hole)
-        turns = [places[::2], places[1::2]] * 2 if sees_guesses else [places]
-        for turn in turns:
+        for turn in [places[::2], places[1::2]] * 2:
             scores = [_scores(network, tokens, hole, place, sees_guesses) for place in turn]
             for place, values in zip(turn, scores, strict=True):
                 tokens[place] = values.argmax()
@@ -156,6 +156,15 @@ def _scores(
         log_probs = log_probs_left(network, text)
         scores[candidate] = sum(log_probs[i, text[i]] for i in range(place, end))
     return scores
+
+
+def test_hidden_tokens_of_a_row_weigh_half_of_it_at_every_level() -> None:
+    ids = np.arange(1, 11)
+    for n_hidden in (1, 4, 10):
+        row = infilling_row(ids, np.arange(10) < n_hidden, SPECIALS)
+        weights = _weights(row)
+        assert weights[len(weights) - n_hidden :].sum() == pytest.approx(5)
+        assert weights[: len(weights) - n_hidden].tolist() == [1.0] * (10 - n_hidden)
 
 
 @pytest.mark.parametrize("in_the_middle", [True, False])

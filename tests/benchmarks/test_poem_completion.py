@@ -17,16 +17,12 @@ from benchmarks.poem_completion import main
 from benchmarks.poem_config import PRESETS, PoemConfig
 from benchmarks.poem_leakage import leaked
 from benchmarks.poem_material import load_material, windows
-from benchmarks.poem_models import Recipe, train_model
+from benchmarks.poem_models import Recipe
 from benchmarks.poem_pretrained import Pair
 from benchmarks.poem_study import Task, holes_of
 from gencls.data.poems import author_key
 from gencls.data.storage import read_json
 
-#: What a recipe was before prefixes of a fixed length and pretrained models.
-OLDER_RECIPE = {
-    *("width", "n_layers", "n_steps", "batch_size", "learning_rate", "prefix_share", "with_counts", "seed"),
-}
 TINY = Recipe(64, 1, n_steps=2, batch_size=4, learning_rate=1e-3)
 CONFIG = PoemConfig(
     {"small": TINY, "base": TINY},
@@ -119,29 +115,6 @@ def test_leaked_poems_are_in_training_and_only_there(poems: Path) -> None:
     assert len(mixed.splits.train) == len(clean.splits.train)
     authors = {author_key(poem.author) for poem in clean.splits.train}
     assert not authors & {author_key(poem.author) for poem in clean.splits.test}
-
-
-def test_the_finished_run_of_an_earlier_version_gets_what_is_new(
-    finished: tuple[Path, Path], poems: Path, tmp_path: Path
-) -> None:
-    """Its identity had fewer options, and its variant a prefix of random length: it is read and said to be that."""
-    run = shutil.copytree(finished[0], tmp_path / "run")
-    for name in ("models/small-prefix16-diffusion", "original", "answers/small/test-tokens-0.3"):
-        shutil.rmtree(run / name)
-    options: dict[str, Any] = {"max_length": 24, "max_poems": CONFIG.max_poems, "smoothing": CONFIG.smoothing}
-    material = load_material(poems, source="auto", **options)
-    older = replace(TINY, prefix_share=0.5)
-    train_model("diffusion", older, material, run / "models" / "small-prefix-diffusion", smoothing=1.0, progress=False)
-    kept = read_json(run / "benchmark.json")["identity"]["config"]
-    assert "pretrained" not in kept and set(kept["sizes"]["small"]) == OLDER_RECIPE
-    main(CONFIG, run, tmp_path / "report", poems=poems)
-    ways = read_json(tmp_path / "report" / "metrics.json")["sizes"]["small"]["0.3"]["ways"]
-    assert {"diffusion prefix 1", "diffusion prefix 16 1"} <= set(ways)
-    # what was deleted is filled again, by models that were read back
-    before = read_json(finished[1] / "metrics.json")["sizes"]["small"]["0.3"]["ways"]
-    assert {name: ways[name] for name in before} == before
-    page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert "trained with prefixes of random length" in page and "trained with a prefix of 16" in page
 
 
 def test_a_causal_model_without_its_config_is_not_guessed(

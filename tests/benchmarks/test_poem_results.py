@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.poem_results import accuracy_by_group, accuracy_row, margin_row, poem_weights, share_interval, strongest
+from benchmarks.poem_results import (
+    accuracy_by_group,
+    accuracy_row,
+    author_weights,
+    margin_row,
+    poem_weights,
+    share_interval,
+    strongest,
+)
 
 TARGETS = np.array([1, 2, 3, 4])
 POEM_OF = np.array([0, 0, 1, 1])
@@ -42,6 +50,23 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         covered.append(low <= 0.3 <= high)
     z = (np.mean(covered) - 0.95) / np.sqrt(0.95 * 0.05 / 300)
     assert -4 < z < 4
+
+
+def test_authors_bring_all_their_poems() -> None:
+    drawn = author_weights(["b", "a", "b", "c"], generator=np.random.default_rng(0), n_draws=200)
+    assert drawn.shape == (200, 4)
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 2])
+    np.testing.assert_array_equal(drawn[:, [0, 1, 3]].sum(axis=1), 3)
+
+
+def test_poems_of_one_author_widen_the_interval_over_authors() -> None:
+    poem_of, authors = np.repeat(np.arange(40), 5), [str(number // 10) for number in range(40)]
+    targets = np.ones(200, dtype=np.int64)
+    # right for two authors of four, in all of their poems
+    best = np.where(np.isin(poem_of // 10, [0, 1])[:, None], 1, 0) * np.ones((1, 5), dtype=np.int64)
+    by_author = author_weights(authors, generator=np.random.default_rng(0))
+    row = margin_row(best, np.zeros_like(best), targets, poem_of, weights(40), by_author)
+    assert row["author_high"] - row["author_low"] > 2 * (row["high"] - row["low"])
 
 
 def test_groups_and_the_strongest() -> None:

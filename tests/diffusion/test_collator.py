@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from gencls.diffusion.collator import DiffusionCollator, Example
 from gencls.diffusion.schedule import LevelSchedule
@@ -49,6 +50,26 @@ def test_a_share_of_the_examples_has_one():
     chance = 0.5 * (N_TOKENS + 1) / (2 * N_TOKENS) * (1 + 1 / N_TOKENS)
     mean = hidden_of(0.5)[:, 0].mean()
     assert abs(mean - chance) / np.sqrt(chance * (1 - chance) / 2000) < 4
+
+
+@pytest.mark.parametrize("n_scored", [100, 3])
+def test_complements_hide_every_token_behind_the_prefix_once(n_scored):
+    ids = np.arange(10, 10 + N_TOKENS)
+    collator = DiffusionCollator(FRAME, LevelSchedule(), n_scored, 1.0, 2, complementary=True)
+    alone = DiffusionCollator(FRAME, LevelSchedule(), n_scored, 1.0, 2)
+    for seed in range(200):
+        example = Example(ids, 0, 5, 1, seed)
+        found, single = collator([example]), alone([example])
+        hidden = (found["batch"].input_ids == FRAME.mask)[:, 1:-1].numpy()
+        scored = found["batch"].scored[:, 1:-1].numpy()
+        assert not hidden[:, :2].any()
+        assert (hidden[0] == (single["batch"].input_ids == FRAME.mask)[0, 1:-1].numpy()).all()
+        assert (hidden[:, 2:].sum(axis=0) == 1).all()
+        assert len(hidden) == (1 if hidden[0, 2:].all() else 2)
+        assert (scored & ~hidden).sum() == 0
+        assert (scored.sum(axis=1) == np.minimum(hidden.sum(axis=1), n_scored)).all()
+        assert found["n_hidden"].tolist() == hidden.sum(axis=1).tolist()
+        assert found["fold_ids"].tolist() == [5] * len(hidden)
 
 
 def test_a_prefix_of_a_fixed_length_is_never_hidden_and_all_behind_it_is():

@@ -16,6 +16,7 @@ BAD = [
     *({"adapter_layers": value} for value in (0, -1, 1.5, "1")),
     *({"prefix_tokens": value, "prefix_share": 0.5} for value in (0, 2.5)),
     {"prefix_tokens": 16},
+    {"complementary": True},
     *({"prefix_share": value} for value in (-0.1, 1.1)),
     {"checkpoint_steps": 0},
     {"n_folds": 1},
