@@ -195,8 +195,8 @@ class TrainConfig:
             got = f"prefix_tokens={self.prefix_tokens} and prefix_share=0"
             raise ValueError(three_parts("a share of examples with a prefix", got, "Give prefix_share=1.0."))
         if self.complementary and self.adapt_level_low > 0:
-            got = f"adapt_level_low={self.adapt_level_low}"
-            raise ValueError(three_parts("adapt_level_low=0 where complementary is True", got, "All levels, or no complements."))
+            expected, got = "adapt_level_low=0 where complementary=True", f"adapt_level_low={self.adapt_level_low}"
+            raise ValueError(three_parts(expected, got, "Train at all levels, or without complements."))
         for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))

@@ -107,7 +107,7 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
     from gencls.training.plan import training_identity
 
     ids, config = np.arange(3), TrainConfig()
-    later = ("prefix_share", "prefix_tokens", "neighbour_smoothing", "discount", "adapter_layers")
+    later = ("prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers")
     free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
