@@ -176,6 +176,7 @@ def main(
     source: str = "auto",
     progress: bool = False,
     command: str = "make poems",
+    with_examples: bool = True,
 ) -> Path:
     """Train, fill, measure and write the report; returns the path of its HTML page."""
     started = now()
@@ -200,7 +201,7 @@ def main(
     minutes, work = clock.minutes
     extra: dict[str, Any] = {"data": material.facts, "minutes": minutes, "processor_minutes": work}
     record = run_record(command=command, config=config.as_dict(), seed=config.seed, **extra)
-    return write_poem_report(output, metrics, record, study)
+    return write_poem_report(output, metrics, record, study, with_examples=with_examples)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -217,6 +218,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", type=Path, help="folder of models and answers (default: runs/poems-PRESET)")
     parser.add_argument("--output", type=Path, default=Path("reports/poems"), help="folder of the report")
+    parser.add_argument(
+        "--without-examples", action="store_true", help="no poem's text in it, where it is to be shared"
+    )
     return parser
 
 
@@ -236,6 +240,7 @@ def run_command(argv: Sequence[str] | None = None, *, command: str = "make poems
         source=arguments.source,
         progress=sys.stderr.isatty(),
         command=command,
+        with_examples=not arguments.without_examples,
     )
 
 

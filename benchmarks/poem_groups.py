@@ -53,7 +53,7 @@ def by_group(study: Study, size: str, levels: Mapping[str, Any]) -> dict[str, li
     return found
 
 
-def by_steps(study: Study, size: str) -> dict[str, dict[str, float]]:
+def by_steps(study: Study, size: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return the diffusion model's accuracy on validation poems in every way of filling, by level."""
     found = {}
     for level in study.config.ratios:
@@ -61,5 +61,5 @@ def by_steps(study: Study, size: str) -> dict[str, dict[str, float]]:
         if (rescored := "diffusion rescored") in study.names(size, level):
             names.append(rescored)
         task = Task("validation", "tokens", level, study.config.n_validation)
-        found[f"{level:g}"] = {name: row["accuracy"] for name, row in study.accuracy(size, task, names).items()}
+        found[f"{level:g}"] = study.accuracy(size, task, names)
     return found

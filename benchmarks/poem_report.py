@@ -63,9 +63,9 @@ th:first-child, td:first-child { text-align:left; } thead th { color:#5d6878; }
 <tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table></div>{% endif %}
 {% endfor %}
-<h2>Examples</h2>
+{% if examples %}<h2>Examples</h2>
 <p>The first {{ examples|length }} test poems in an order of seed 0, 30 % of the characters hidden. Green: right.</p>
-{% for one in examples %}
+{% endif %}{% for one in examples %}
 <h3>{{ one.title }} <span class="quiet">{{ one.author }}</span></h3>
 <p class="poem">{{ one.shown }}</p>
 {% for name, pieces in one.pieces.items() %}
@@ -77,21 +77,24 @@ th:first-child, td:first-child { text-align:left; } thead th { color:#5d6878; }
 """
 
 
-def write_poem_report(output: Path, metrics: Mapping[str, Any], record: Mapping[str, Any], study: Study) -> Path:
-    """Write everything; returns the path of ``report.html``."""
+def write_poem_report(
+    output: Path, metrics: Mapping[str, Any], record: Mapping[str, Any], study: Study, *, with_examples: bool = True
+) -> Path:
+    """Write everything; returns the path of ``report.html``. Without examples, no word of a poem is in it."""
     base = metrics["headline"]
     targets = target_rows(metrics, record)
     write_json(output / "metrics.json", metrics)
     write_json(output / "run.json", record)
     write_targets(output / "targets.json", targets)
     row = metrics["sizes"][base][_near(metrics["sizes"][base], 0.3)]
-    found = examples(study, base, [row["chosen"]["diffusion"], row["chosen"]["rival"]])
+    found = examples(study, base, [row["chosen"]["diffusion"], row["chosen"]["rival"]]) if with_examples else []
     images = {
         "accuracy.png": to_png(plot_accuracy(metrics["sizes"][base])),
         "leakage.png": to_png(plot_leakage(metrics["leakage"])),
     }
-    if picture := draw_examples(found):
+    if found and (picture := draw_examples(found)):
         images["examples.png"] = picture
+    (output / "examples.png").unlink(missing_ok=True)  # of an earlier report
     for name, png in images.items():
         write_atomic(output / name, png)
     sections, words = page_sections(metrics, record, targets), summary(metrics, base, record)
@@ -214,10 +217,11 @@ def markdown(words: Sequence[str], sections: Sequence[Section], found: Sequence[
             parts.append(f"![{section.title}]({section.figure})")
         if section.columns:
             parts.append(table([*map(_escaped, section.columns)], [[*map(_escaped, row)] for row in section.rows]))
-    parts += [
-        "## Examples",
-        f"The first {len(found)} test poems in an order drawn with seed 0, 30 % of the characters hidden.",
-    ]
+    if found:
+        parts += [
+            "## Examples",
+            f"The first {len(found)} test poems in an order drawn with seed 0, 30 % of the characters hidden.",
+        ]
     if has_picture:
         parts.append("![examples](examples.png)")
     for one in found:

@@ -27,6 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--run", metavar="RUN", help="folder of models and answers (default: runs/poems-PRESET)")
     parser.add_argument("--output", help="folder of the report (default: reports/poems)")
+    parser.add_argument(
+        "--without-examples", action="store_true", help="no poem's text in the report, where it is to be shared"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("preset", "poems", "source", "pretrained", "run", "output")
     given = {name: value for name in names if (value := getattr(args, name))}
     flags = [word for name, value in given.items() for word in (f"--{name}", *_words(value))]
+    flags += ["--without-examples"] * args.without_examples
     command = " ".join(["gencls", "benchmark", args.name, *flags])
     report = import_module(BENCHMARKS[args.name]).run_command(flags, command=command)
     print((report.parent / "table.txt").read_text(encoding="utf-8"))

@@ -89,6 +89,20 @@ def test_text_of_the_poems_is_escaped(finished: tuple[Path, Path]) -> None:
     assert "<b>" not in (finished[1] / "report.md").read_text(encoding="utf-8")
 
 
+def test_a_report_without_examples_has_no_word_of_a_poem(
+    finished: tuple[Path, Path], poems: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(finished[1], tmp_path / "report")
+    main(CONFIG, finished[0], output, poems=poems, with_examples=False)
+    assert not (output / "examples.png").exists()
+    lines = {line for row in poems.read_text("utf-8").splitlines() for line in json.loads(row)["content"].split("\n")}
+    for name in ("report.html", "report.md", "metrics.json", "run.json"):
+        page, full = ((folder / name).read_text("utf-8") for folder in (output, finished[1]))
+        assert not any(line[:3] in page for line in lines)
+        assert name not in ("report.html", "report.md") or any(line[:3] in full for line in lines)
+        assert "Examples" not in page
+
+
 def test_a_second_call_neither_trains_nor_fills(
     finished: tuple[Path, Path], poems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +196,9 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     folders = [str(tmp_path), str(tmp_path)]
     assert gencls(["benchmark", "poems", "--preset", "cpu", "--pretrained", *folders]) == 0
     assert seen["config"].pretrained == Pair(*folders) and seen["config"].identity() == PRESETS["cpu"].identity()
+    capsys.readouterr()
+    assert seen["with_examples"]
+    assert gencls(["benchmark", "poems", "--without-examples"]) == 0 and not seen["with_examples"]
     capsys.readouterr()
     assert gencls(["benchmark", "poems", "--preset", "cpu", "--poems", "mine.jsonl"]) == 0
     assert seen["poems"] == Path("mine.jsonl") and seen["run"] == Path("runs/poems-cpu")
