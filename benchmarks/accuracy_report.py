@@ -14,6 +14,7 @@ from gencls.data.storage import write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
+from gencls.reporting.tables import p_value
 
 TARGETS = {"r8": 0.96, "r52": 0.92, "20ng": 0.85, "rotten_tomatoes": 0.80, "chinese_reviews": 0.88}
 #: Gain over the unigram below which a model is none of language, in nats per token.
@@ -202,7 +203,7 @@ def _accuracy(row: Row, best: float) -> list[str]:
     if row["model"] == "diffusion":
         return [_name(row), title(row["model"]), interval, "", ""]
     low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
-    p = "< 0.001" if row["mcnemar_p"] < 0.001 else f"{row['mcnemar_p']:.3f}"
+    p = p_value(row["mcnemar_p"])
     return [_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.markdown import table
 from gencls.data.storage import read_json, write_atomic, write_json
+from gencls.reporting.tables import p_value
 from gencls.training.config import TrainConfig
 
 Row = Mapping[str, Any]
@@ -73,10 +74,5 @@ def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
     low, high = (f"{-100 * row[name]:+.1f}" for name in ("ahead_high", "ahead_low"))
     change = "" if row["mcnemar_p"] is None else f"{-100 * row['ahead']:+.1f} [{low}, {high}]"
     costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
-    return [row["factor"], level, accuracy, change, _p(row["mcnemar_p"]), *costs]
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    p = "" if row["mcnemar_p"] is None else p_value(row["mcnemar_p"])
+    return [row["factor"], level, accuracy, change, p, *costs]

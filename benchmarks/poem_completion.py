@@ -166,6 +166,12 @@ class Study:
             if (affordable or not name.endswith(slow)) and ("without" not in name or level in WITHOUT_COUNTS_AT)
         ]
 
+    def contenders(self, size: str, level: float) -> tuple[list[str], list[str]]:
+        """Return the affordable ways of diffusion and those of the causal side, without the variants."""
+        names = [name for name in self.names(size, level) if "without" not in name and "prefix" not in name]
+        ours = [name for name in names if name.startswith("diffusion")]
+        return ours, [name for name in names if name not in ours]
+
 
 def main(
     config: PoemConfig,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,12 +36,35 @@ def fill_by_diffusion(
     n_steps : int
         1 fills every hole at once from what is visible.
     """
+    return fill_in_batches(partial(_fill_batch, exact_scorer(denoiser), n_steps=n_steps), texts, hidden)
+
+
+def exact_scorer(denoiser: Denoiser) -> DenoiserScorer:
+    """Return the denoiser as a scorer in float32, as the causal models fill."""
+    return DenoiserScorer(denoiser, precision="float32")
+
+
+def fill_in_batches(
+    fill: Callable[[Sequence[IntArray], Sequence[BoolArray]], list[Filled]],
+    texts: Sequence[IntArray],
+    hidden: Sequence[BoolArray],
+) -> list[Filled]:
+    """Fill some texts at a time."""
     filled: list[Filled] = []
-    scorer = DenoiserScorer(denoiser, precision="float32")  # as the causal models fill
     for start in range(0, len(texts), TEXTS_PER_BATCH):
         part = slice(start, start + TEXTS_PER_BATCH)
-        filled += _fill_batch(scorer, texts[part], hidden[part], n_steps)
+        filled += fill(texts[part], hidden[part])
     return filled
+
+
+def hole_log_probs(
+    scorer: DenoiserScorer, tokens: Sequence[IntArray], asked: Sequence[BoolArray]
+) -> Iterator[torch.Tensor]:
+    """Give, chunk by chunk, the class-free log-probabilities (n, V) of the asked places, nats; a hole is no answer."""
+    for part in scorer.logits(tokens, asked, [scorer.denoiser.n_classes]):
+        logits = part[0].float()
+        logits[:, scorer.mask_id] = -torch.inf
+        yield logits.log_softmax(dim=1)
 
 
 def _fill_batch(
@@ -68,10 +92,8 @@ def _propose(
 ) -> tuple[IntArray, FloatArray]:
     """Return the best tokens (n, 5) of all holes and the probability of the first (n,)."""
     indices, values = [], []
-    for part in scorer.logits(tokens, holes, [scorer.denoiser.n_classes]):
-        logits = part[0]
-        logits[:, scorer.mask_id] = -torch.inf  # a hole is no answer
-        top = logits.log_softmax(dim=1).topk(N_BEST)
+    for log_probs in hole_log_probs(scorer, tokens, holes):
+        top = log_probs.topk(N_BEST)
         indices.append(top.indices.numpy())
         values.append(top.values[:, 0].double().numpy())
     return np.concatenate(indices), np.concatenate(values)
@@ -103,13 +125,14 @@ def diffusion_nats(
 def fill_by_unigram(log_unigram: FloatArray, texts: Sequence[IntArray], hidden: Sequence[BoolArray]) -> list[Filled]:
     """Fill every hole with the most frequent token."""
     best = np.argsort(-log_unigram, kind="stable")[:N_BEST]
-    return [_filled(ids, hole, np.tile(best, (int(hole.sum()), 1))) for ids, hole in zip(texts, hidden, strict=True)]
+    return [filled_by(ids, hole, np.tile(best, (int(hole.sum()), 1))) for ids, hole in zip(texts, hidden, strict=True)]
 
 
 def fill_by_neighbours(model: NeighbourBigram, texts: Sequence[IntArray], hidden: Sequence[BoolArray]) -> list[Filled]:
     """Fill every hole from its two neighbours, as far as they are visible."""
     return [
-        _filled(ids, hole, _top(neighbour_log_probs(model, ids, hole))) for ids, hole in zip(texts, hidden, strict=True)
+        filled_by(ids, hole, _top(neighbour_log_probs(model, ids, hole)))
+        for ids, hole in zip(texts, hidden, strict=True)
     ]
 
 
@@ -130,14 +153,15 @@ def _fill_by_ngrams(model: WittenBell, ids: IntArray, hole: BoolArray) -> Filled
     for place in np.flatnonzero(hole).tolist():
         best.append(_top(model.proba(tokens[max(0, place - model.order + 1) : place])[None])[0])
         tokens[place] = int(best[-1][0])
-    return _filled(ids, hole, np.array(best, dtype=np.int64).reshape(-1, N_BEST))
+    return filled_by(ids, hole, np.array(best, dtype=np.int64).reshape(-1, N_BEST))
 
 
 def _top(values: FloatArray) -> IntArray:
     return np.asarray(np.argsort(-values, axis=1, kind="stable")[:, :N_BEST])
 
 
-def _filled(ids: IntArray, hole: BoolArray, best: IntArray) -> Filled:
+def filled_by(ids: IntArray, hole: BoolArray, best: IntArray) -> Filled:
+    """Return a text with the first of the alternatives (n, 5) in its holes."""
     tokens = ids.copy()
     tokens[hole] = best[:, 0]
     return Filled(tokens, best)

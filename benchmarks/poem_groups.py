@@ -57,9 +57,7 @@ def by_steps(study: Study, size: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return the diffusion model's accuracy on validation poems in every way of filling, by level."""
     found = {}
     for level in study.config.ratios:
-        names = [f"diffusion {n}" for n in study.config.steps]
-        if (rescored := "diffusion rescored") in study.names(size, level):
-            names.append(rescored)
+        names, _ = study.contenders(size, level)
         task = Task("validation", "tokens", level, study.config.n_validation)
         found[f"{level:g}"] = study.accuracy(size, task, names)
     return found

@@ -68,9 +68,9 @@ class Material:
         return len(self.tokenizer)
 
     def text(self, split: str, place: int) -> str:
-        """The beginning of a held-out poem, a character a token: its first window, as the training poems are cut."""
+        """The beginning of a held-out poem, a character a token."""
         poem: Poem = getattr(self.splits, split)[place]
-        return windows(poem.text, self.max_length)[0]
+        return beginning(poem, self.max_length)
 
     def is_known(self, split: str, place: int) -> NDArray[np.bool_]:
         """Tell the characters of a held-out poem that the training poems have; the others are never asked for."""
@@ -91,6 +91,11 @@ def windows(text: str, max_length: int) -> list[str]:
             found[-1] += LINE_BREAK + pieces.pop(0)
         found += pieces
     return found
+
+
+def beginning(poem: Poem, max_length: int) -> str:
+    """Return what is used of a held-out poem: its first window, as the training poems are cut."""
+    return windows(poem.text, max_length)[0]
 
 
 def load_material(
@@ -151,7 +156,7 @@ def build_material(
     folds = np.repeat(of_poem, [len(parts) for parts in pieces])
     keys, values, training = association_table(train, folds, len(tokenizer), smoothing)
     held_out = {
-        name: _tokens([windows(poem.text, max_length)[0] for poem in getattr(splits, name)], tokenizer, max_length)
+        name: _tokens([beginning(poem, max_length) for poem in getattr(splits, name)], tokenizer, max_length)
         for name in ("validation", "test")
     }
     facts = {**facts, "characters": len(tokenizer), "train_tokens": int(sum(map(len, train)))}

@@ -29,14 +29,9 @@ RIVALS = ("causal left", "causal rescored", "causal iterated", "middle")
 def choose(study: Study, size: str, level: float) -> dict[str, Any]:
     """Choose, on validation poems, how the diffusion model fills."""
     task = Task("validation", "tokens", level, study.config.n_validation)
-    names = [name for name in _contenders(study, size, level) if name.startswith("diffusion")]
+    names, _ = study.contenders(size, level)
     found = {name: row["accuracy"] for name, row in study.accuracy(size, task, names).items()}
     return {"diffusion": strongest(found), "validation": found}
-
-
-def _contenders(study: Study, size: str, level: float) -> list[str]:
-    """The ways of both sides, without the variants."""
-    return [name for name in study.names(size, level) if "without" not in name and "prefix" not in name]
 
 
 def measure(study: Study) -> dict[str, Any]:
@@ -58,7 +53,7 @@ def measure(study: Study) -> dict[str, Any]:
 def _at_level(study: Study, size: str, level: float, floors: Sequence[str]) -> dict[str, Any]:
     chosen, task = choose(study, size, level), Task("test", "tokens", level)
     names = [name for name in study.names(size, level) if not name.startswith("diffusion ") or _is_wanted(name, chosen)]
-    rivals = [name for name in _contenders(study, size, level) if not name.startswith("diffusion")]
+    _, rivals = study.contenders(size, level)
     margins = _margins(study, size, chosen["diffusion"], rivals, task)
     logger.info("%s, %.0f %% hidden: %s against %s", size, 100 * level, chosen["diffusion"], margins["rival"])
     return {

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.poem_fillers import TEXTS_PER_BATCH
+from benchmarks.poem_fillers import TEXTS_PER_BATCH, exact_scorer, hole_log_probs
 from benchmarks.poem_leakage import leaked_model
 from benchmarks.poem_results import by_poem, poem_weights, share_interval
 from benchmarks.poem_study import Answers, Draw, Task
 from gencls.baselines.filling import N_BEST, fill_left_to_right
 from gencls.baselines.infilling import NeighbourCausal, Specials
 from gencls.diffusion.denoiser import Denoiser
-from gencls.generation.scorers import DenoiserScorer
 
 if TYPE_CHECKING:
     from benchmarks.poem_completion import Study
@@ -53,15 +52,14 @@ def draw_by_diffusion(
     ndarray of shape (n_holes, 2), float64
         1 where the drawn token is right, and the probability of the right one.
     """
-    scorer, generator = DenoiserScorer(denoiser, precision="float32"), torch.Generator().manual_seed(seed)
+    scorer, generator = exact_scorer(denoiser), torch.Generator().manual_seed(seed)
     found = []
     for start in range(0, len(texts), TEXTS_PER_BATCH):
         ids, holes = texts[start : start + TEXTS_PER_BATCH], hidden[start : start + TEXTS_PER_BATCH]
         tokens = [np.where(hole, scorer.mask_id, row) for row, hole in zip(ids, holes, strict=True)]
-        logits = torch.cat([part[0].float() for part in scorer.logits(tokens, holes, [denoiser.n_classes])])
-        logits[:, scorer.mask_id] = -torch.inf  # a hole is no answer
+        log_probs = torch.cat(list(hole_log_probs(scorer, tokens, holes)))
         targets = np.concatenate([row[hole] for row, hole in zip(ids, holes, strict=True)])
-        drawn, proba = _drawn(logits.log_softmax(dim=1), targets, generator)
+        drawn, proba = _drawn(log_probs, targets, generator)
         found.append(np.stack([drawn == targets, proba], axis=1))
     return np.concatenate(found)
 

@@ -22,6 +22,8 @@ from benchmarks.poem_tables import (
     margin_section,
     model_section,
     nats_section,
+    points,
+    points_interval,
     structure_section,
     verdict,
     way_title,
@@ -169,7 +171,7 @@ def _of_pretrained(metrics: Mapping[str, Any]) -> list[str]:
     margin = levels[level]["margin"]
     return [
         f"Fine-tuned pretrained models, at {100 * float(level):.0f} %: {verdict(margin)}, "
-        f"{100 * margin['margin']:+.2f} points [{100 * margin['low']:+.2f}, {100 * margin['high']:+.2f}]."
+        f"{points(margin)} points {points_interval(margin)}."
     ]
 
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from benchmarks.poem_fillers import exact_scorer, fill_in_batches, filled_by, hole_log_probs
 from gencls.baselines.filling import N_BEST, Filled
 from gencls.diffusion.denoiser import Denoiser
 from gencls.generation.scorers import DenoiserScorer
@@ -26,7 +27,6 @@ from gencls.generation.scorers import DenoiserScorer
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
-TEXTS_PER_BATCH = 32
 #: Rows of one forward pass.
 ROWS_PER_BATCH = 128
 N_CANDIDATES = 8
@@ -67,12 +67,7 @@ def fill_by_rescored_diffusion(
     weight : float
         Of the direct log-posterior; what the neighbours say has the rest.
     """
-    scorer = DenoiserScorer(denoiser, precision="float32")
-    filled: list[Filled] = []
-    for start in range(0, len(texts), TEXTS_PER_BATCH):
-        part = slice(start, start + TEXTS_PER_BATCH)
-        filled += _fill_batch(scorer, texts[part], hidden[part], weight)
-    return filled
+    return fill_in_batches(partial(_fill_batch, exact_scorer(denoiser), weight=weight), texts, hidden)
 
 
 def _fill_batch(
@@ -91,13 +86,7 @@ def _fill_batch(
     scores = np.where(counts > 0, weight * direct + (1 - weight) * sums / np.maximum(counts, 1), direct)
     best = np.take_along_axis(candidates, np.argsort(-scores, axis=1, kind="stable")[:, :N_BEST], axis=1)
     bounds = np.cumsum([hole.sum() for hole in hidden])[:-1]
-    return [_filled(*one) for one in zip(texts, hidden, np.split(best, bounds), strict=True)]
-
-
-def _filled(ids: IntArray, hole: BoolArray, best: IntArray) -> Filled:
-    tokens = ids.copy()
-    tokens[hole] = best[:, 0]
-    return Filled(tokens, best)
+    return [filled_by(*one) for one in zip(texts, hidden, np.split(best, bounds), strict=True)]
 
 
 def _groups(hidden: Sequence[BoolArray], offset: int) -> Iterator[_Group]:
@@ -157,13 +146,7 @@ def _at(places: IntArray, length: int) -> BoolArray:
 
 
 def _log_probs(scorer: DenoiserScorer, tokens: Sequence[IntArray], asked: Sequence[BoolArray]) -> FloatArray:
-    """Return log-probabilities (n, V) of all tokens but the mask at the asked places, nats."""
-    parts = []
-    for chunk in scorer.logits(tokens, asked, [scorer.denoiser.n_classes]):
-        logits = chunk[0]
-        logits[:, scorer.mask_id] = -torch.inf  # a hole is no answer
-        parts.append(logits.log_softmax(dim=1).numpy())
-    return np.concatenate(parts)
+    return np.concatenate([part.numpy() for part in hole_log_probs(scorer, tokens, asked)])
 
 
 def _normalised(log_probs: FloatArray) -> FloatArray:

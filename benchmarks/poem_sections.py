@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.poem_tables import INTERVALS, Metrics, Section, percent, way_title
+from benchmarks.poem_tables import INTERVALS, Metrics, Section, percent, points, points_interval, way_title
 
 
 def leakage_section(metrics: Metrics) -> Section:
@@ -57,10 +57,7 @@ def prefix_section(metrics: Metrics) -> list[Section]:
         return []
     names = next(iter(levels.values()))["ways"]
     rows = [[way_title(name), *(percent(row["ways"][name]) for row in levels.values())] for name in names]
-    margins = [
-        f"{100 * row['margin']['margin']:+.2f} [{100 * row['margin']['low']:+.2f}, {100 * row['margin']['high']:+.2f}]"
-        for row in levels.values()
-    ]
+    margins = [f"{points(row['margin'])} {points_interval(row['margin'])}" for row in levels.values()]
     rows.append(["prefix of 16 minus none, points", *margins])
     note = (
         f"Accuracy in percent, models of size {found['size']}. The original's model never had to fill one of the first "

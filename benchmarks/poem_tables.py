@@ -81,6 +81,16 @@ def percent(row: Mapping[str, float] | None, key: str = "accuracy") -> str:
     return f"{100 * row[key]:.2f}{interval}"
 
 
+def points(margin: Mapping[str, float]) -> str:
+    """Return a margin in percentage points."""
+    return f"{100 * margin['margin']:+.2f}"
+
+
+def points_interval(margin: Mapping[str, float], kind: str = "") -> str:
+    """Return the interval of a margin in percentage points: over poems, or over authors (kind "author_")."""
+    return f"[{100 * margin[kind + 'low']:+.2f}, {100 * margin[kind + 'high']:+.2f}]"
+
+
 def accuracy_section(metrics: Metrics, size: str, key: str = "accuracy") -> Section:
     """Accuracy (or top-5 accuracy) of every way against the share of hidden tokens."""
     levels = metrics["sizes"][size]
@@ -104,9 +114,9 @@ def margin_section(metrics: Metrics, size: str) -> Section:
             f"{100 * float(level):.0f} %",
             way_title(row["chosen"]["diffusion"]),
             way_title(row["chosen"]["rival"]),
-            f"{100 * row['margin']['margin']:+.2f}",
-            f"[{100 * row['margin']['low']:+.2f}, {100 * row['margin']['high']:+.2f}]",
-            f"[{100 * row['margin']['author_low']:+.2f}, {100 * row['margin']['author_high']:+.2f}]",
+            points(row["margin"]),
+            points_interval(row["margin"]),
+            points_interval(row["margin"], "author_"),
             p_value(row["margin"]["mcnemar_p"]),
             verdict(row["margin"]),
         ]
@@ -151,10 +161,7 @@ def structure_section(metrics: Metrics) -> Section:
     kinds = metrics["structures"]
     names = list(dict.fromkeys(name for row in kinds.values() for name in row["ways"]))
     rows = [[way_title(name), *(percent(row["ways"].get(name)) for row in kinds.values())] for name in names]
-    margins = [
-        f"{100 * row['margin']['margin']:+.2f} [{100 * row['margin']['low']:+.2f}, {100 * row['margin']['high']:+.2f}]"
-        for row in kinds.values()
-    ]
+    margins = [f"{points(row['margin'])} {points_interval(row['margin'])}" for row in kinds.values()]
     rows.append(["diffusion minus the strongest causal protocol", *margins])
     columns = ["way to fill", *(STRUCTURE_TITLES[kind] for kind in kinds)]
     note = (
