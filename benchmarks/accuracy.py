@@ -4,7 +4,8 @@
 
 For each data set and variant: train, calibrate, score the test split once, fit the rivals on the same splits. Every run
 has a folder of its own and is resumed or skipped by the same call; the summary in `reports/accuracy/` is made of the
-evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it.
+evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it. What
+an earlier summary says of data sets whose runs are elsewhere stays in it.
 `--data imdb --refit nb_svm` fits rivals again, or for the first time, beside finished evaluations, and scores nothing.
 """
 
@@ -13,14 +14,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy_calibration import write_held_out_scores
 from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
-from benchmarks.accuracy_results import collect
+from benchmarks.accuracy_results import collect, joined
 from benchmarks.commands import as_typed
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
@@ -123,11 +125,21 @@ def refit(
 
 
 def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:
-    """Write the summary of all evaluations in a folder of runs; returns the page."""
+    """Write the summary of all evaluations in a folder of runs; returns the page.
+
+    What an earlier summary of this size in `output` tells of data sets that were run elsewhere stays in it.
+    """
     folders = sorted(path.parent for path in runs.glob(f"*/{EVALUATION}/{DONE}"))
-    evaluations = [collect(folder, read_json(folder / DONE)) for folder in folders]
+    found = [collect(folder, read_json(folder / DONE)) for folder in folders]
+    evaluations, rows = joined(found, _reported(output, size))
     record = run_record(command, {"size": size}, 0, evaluations=[row["run"] for row in evaluations])
-    return write_report(evaluations, record, output, size=size)
+    return write_report(evaluations, rows, record, output, size=size)
+
+
+def _reported(output: Path, size: str) -> Mapping[str, Any]:
+    places = output / "results.json", output / "run.json"
+    is_same = all(place.exists() for place in places) and read_json(places[1])["config"] == {"size": size}
+    return read_json(places[0]) if is_same else {}
 
 
 def main(

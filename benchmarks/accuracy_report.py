@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import accuracy_figures as figures
 from benchmarks.accuracy_figures import title
-from benchmarks.accuracy_results import Row, compared, plain_rows
+from benchmarks.accuracy_results import Row, plain_rows
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS
@@ -90,16 +90,30 @@ rates are of one machine, which had other work to do at times.
 
 
 def write_report(
-    evaluations: Sequence[Row], record: Mapping[str, Any], output: Path, *, size: str, conclusions: Path = CONCLUSIONS
+    evaluations: Sequence[Row],
+    rows: Sequence[Row],
+    record: Mapping[str, Any],
+    output: Path,
+    *,
+    size: str,
+    conclusions: Path = CONCLUSIONS,
 ) -> Path:
     """Write results.json, targets.json, run.json, the figures and README.md; returns the page's path.
+
+    Parameters
+    ----------
+    evaluations, rows : sequence of dict
+        Of `accuracy_results.joined`.
+    record : mapping
+    output : Path
+    size : {"cpu", "gpu"}
+    conclusions : Path
 
     Raises
     ------
     ValueError
         If there is no evaluation of a generative model.
     """
-    rows = compared(evaluations)
     if not rows:
         raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
     targets = target_rows(rows, evaluations, str(record["command"]), size=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoi
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
 
+logger = logging.getLogger("gencls.benchmarks")
 KEPT = ("accuracy", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "ece_null_low", "ece_null_high", "smece")
 Row = dict[str, Any]
 
@@ -133,6 +135,40 @@ def compared(evaluations: Sequence[Row]) -> list[Row]:
             p = None if name == "diffusion" else mcnemar_p(correct["diffusion"], correct[name])
             rows.append({**shared, "model": name, **model, "mcnemar_p": p, **difference(correct, name)})
     return rows
+
+
+def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> tuple[list[Row], list[Row]]:
+    """Return evaluations and rows of `compared`, with those of an earlier report whose runs are not here.
+
+    Parameters
+    ----------
+    evaluations : sequence of dict
+        As `collect` gives them.
+    report : mapping
+        ``evaluations`` and ``models`` of a results.json, or nothing.
+
+    Returns
+    -------
+    evaluations, rows : list of dict
+        By data set and seed. Where the generative variant was evaluated here, all is of here; where it was not, but is
+        in the report, all is of the report: a difference is paired on texts, which a report does not have.
+    """
+    here = {_place(row) for row in evaluations if row["variant"] == "generative"}
+    kept = {
+        name: [row for row in report.get(name, ()) if _place(row) not in here] for name in ("evaluations", "models")
+    }
+    reported = {_place(row) for row in kept["models"]}
+    own = [row for row in evaluations if _place(row) not in reported]
+    for row in evaluations:
+        if _place(row) in reported:
+            logger.warning("%s is not in the summary: the generative run beside it is not here", row["run"])
+    if reported:
+        logger.info("kept from the earlier summary: %s", ", ".join(sorted({name for name, _ in reported})))
+    return sorted([*own, *kept["evaluations"]], key=_place), sorted([*compared(own), *kept["models"]], key=_place)
+
+
+def _place(row: Row) -> tuple[str, int]:
+    return Path(row["data"]).stem, row["seed"]
 
 
 def difference(correct: Mapping[str, np.ndarray], name: str) -> Row:

@@ -193,12 +193,14 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            Fewer than two classes, a class with one text, texts that are not strings, or a bad parameter.
+            Fewer than two classes, a class with one text of which some are to be held out, texts that are not strings,
+            or a bad parameter.
         """
         config = self.train_config()
         check_n_jobs(self.n_jobs)
         texts = check_texts(X)
-        self.classes_, labels = check_labels(y, len(texts))
+        holds_out = validation is None or calibration is None
+        self.classes_, labels = check_labels(y, len(texts), fewest=2 if holds_out else 1)
         parts = self._parts(texts, labels, validation, calibration)
         counts = np.bincount(parts["train"][1], minlength=len(self.classes_))
         resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after

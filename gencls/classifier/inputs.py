@@ -110,13 +110,21 @@ def check_part(name: str, X: Sequence[str], labels: NDArray[np.int64]) -> Part:
     return texts, labels
 
 
-def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the sorted classes and the class index of each text.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,)
+    n_texts : int
+        N.
+    fewest : int
+        Texts that a class must have: two, of which one can be held out, or one where the held-out texts are given.
 
     Raises
     ------
     ValueError
-        Another number of labels than texts, fewer than two classes, or a class with a single text.
+        Another number of labels than texts, fewer than two classes, or a class with fewer texts than `fewest`.
     """
     values = np.asarray(y)
     if values.ndim != 1 or len(values) != n_texts:
@@ -127,11 +135,10 @@ def check_labels(y: ArrayLike, n_texts: int) -> tuple[NDArray[Any], NDArray[np.i
     classes, labels, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError(three_parts("at least two classes", f"{list(classes)}", "Add texts of another class."))
-    if counts.min() < 2:
-        few = classes[counts < 2][:5].tolist()
-        raise ValueError(
-            three_parts("at least two texts in every class", f"one text in {few}", "Add texts or drop the class.")
-        )
+    if counts.min() < fewest:  # then fewest is two: every class that `np.unique` finds has a text
+        few = classes[counts < fewest][:5].tolist()
+        todo = "Add texts, drop the class, or give held-out texts of your own."
+        raise ValueError(three_parts(f"at least {fewest} texts in every class", f"one text in {few}", todo))
     return classes, labels.astype(np.int64)
 
 

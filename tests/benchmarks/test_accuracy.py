@@ -13,6 +13,7 @@ from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_hel
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS, target_rows
 from benchmarks.accuracy_results import compared, difference, length_quartiles
+from gencls.data.storage import write_json
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
 
@@ -123,6 +124,30 @@ def test_a_summary_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="an evaluation to summarise"):
         summarise(tmp_path, tmp_path / "report", size="cpu", command="c")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_summary_keeps_what_was_run_elsewhere(report, tmp_path):
+    output = shutil.copytree(report, tmp_path / "report")
+    before = read(output, "results.json")
+    other = [{**row, "data": "zebra"} for row in before["models"]]
+    write_json(output / "results.json", {**before, "evaluations": [], "models": other})
+    runs = report.parent / "runs"
+    summarise(runs, output, size="cpu", command="c")
+    found = [(row["data"], row["model"], row["accuracy"]) for row in read(output, "results.json")["models"]]
+    expected = [(row["data"], row["model"], row["accuracy"]) for row in [*before["models"], *other]]
+    assert found == expected  # this run's and the other's, in order
+    summarise(runs, output, size="gpu", command="c")
+    assert len(read(output, "results.json")["models"]) == len(before["models"])  # one of another size is not joined
+
+
+def test_a_run_without_its_generative_twin_leaves_the_report_as_it_was(report, tmp_path, caplog):
+    output = shutil.copytree(report, tmp_path / "report")
+    before = read(output, "results.json")
+    runs = tmp_path / "runs"
+    shutil.copytree(report.parent / "runs" / "toy-hybrid-0", runs / "toy-hybrid-0")
+    summarise(runs, output, size="cpu", command="c")
+    assert read(output, "results.json") == before
+    assert "toy-hybrid-0 is not in the summary" in caplog.text
 
 
 def test_differences_are_paired():

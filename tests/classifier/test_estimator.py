@@ -291,6 +291,18 @@ def test_a_fit_that_failed_is_no_fit(tiny, toy, monkeypatch):
         model.predict(["a"])
 
 
+def test_one_text_is_enough_for_a_class_where_nothing_is_held_out_of_it(tiny, toy):
+    texts, labels = toy(40)
+    held = texts[20:], labels[20:]
+    texts, labels = [*texts[:20], "a rare text"], [*labels[:20], "rare"]
+    model = tiny(**QUICK).fit(texts, labels, validation=held, calibration=held)
+    assert dict(zip(model.classes_, model.class_count_, strict=True)) == {"left": 10, "rare": 1, "right": 10}
+    assert np.isfinite(model.predict_log_proba([*held[0], "a rare text"])).all()
+    for given in ({"validation": held}, {"calibration": held}):
+        with pytest.raises(ValueError, match="give held-out texts"):
+            tiny(**QUICK).fit(texts, labels, **given)
+
+
 @pytest.fixture
 def no_training(monkeypatch):
     """Whatever is wrong must be said before any long work."""
