@@ -4,8 +4,8 @@
 
 For each data set and variant: train, calibrate, score the test split once, fit the rivals on the same splits. Every run
 has a folder of its own and is resumed or skipped by the same call; the summary in `reports/accuracy/` is made of the
-evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it. What
-an earlier summary says of data sets whose runs are elsewhere stays in it.
+evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it.
+What an earlier summary says of data sets whose runs are elsewhere stays in it.
 `--data imdb --refit nb_svm` fits rivals again, or for the first time, beside finished evaluations, and scores nothing.
 """
 
