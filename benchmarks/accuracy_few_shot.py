@@ -6,7 +6,8 @@ The generative model starts from a language model of the unlabelled texts (`genc
 are learned from labelled ones. Of the discriminative rivals, a fine-tuned encoder can use them too: it is fitted from
 the backbone as it came, and from that language model. Every number of texts is drawn with several seeds. Validation
 texts have labels too: as many as the training texts, as far as the split goes, choose smoothing and regularisation of
-all but the encoders. A row that is there is not made again, and the page is of all rows that are there.
+all but the encoders. A row that is there, in the folder of the rows or in an earlier report of the same options, is not
+made again, and the page is of all rows that are there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy_few_shot_report import write_few_shot
+from benchmarks.accuracy_few_shot_report import reported_rows, write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
 from benchmarks.commands import as_typed
 from gencls.classifier.estimator import DiffusionClassifier
@@ -78,7 +79,9 @@ class Config:
     training: TrainConfig = TRAINING
 
 
-def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -> list[Row]:
+def few_shot(
+    data: str, config: Config, runs: Path, *, reported: Path | None = None, progress: bool = False
+) -> list[Row]:
     """Train what is missing, and return all rows that the folder then has for this number of test texts.
 
     Parameters
@@ -87,6 +90,8 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
     config : Config
     runs : Path
         Folder of the language model and of the finished rows.
+    reported : Path, optional
+        Folder of an earlier report, whose rows are taken over where it was made with the same options.
     progress : bool
 
     Returns
@@ -103,18 +108,33 @@ def few_shot(data: str, config: Config, runs: Path, *, progress: bool = False) -
     dataset = load_dataset(data)
     splits = cut_splits(dataset, FRESH_TEST.get(data), 0)
     _check_sizes(splits["train"], config.sizes)
-    _check_folder(runs, _identity(data, dataset.fingerprint, splits, config.training))
+    identity = _identity(data, dataset.fingerprint, splits, config.training)
+    _check_folder(runs, identity)
     test = stratified_sample(splits["test"], config.n_test, seed=0)
-    language_model = _language_model(splits["train"], config.training, runs / "language-model", progress)
+    if reported is not None:
+        _take_over(reported_rows(Path(data).stem, reported, {**identity, "n_test": config.n_test}), runs, config.n_test)
     for seed in config.seeds:
         for size in config.sizes:
-            path = runs / "rows" / f"{size}-{seed}-{config.n_test}.json"
+            path = _place(runs, size, seed, config.n_test)
             if not path.exists():
+                language_model = _language_model(splits["train"], config.training, runs / "language-model", progress)
                 parts = {**_labelled(splits, size, seed), "test": test}
                 write_json(path, _rows(dataset, parts, language_model, config.training, size, seed, progress))
             found = {row["model"]: row["accuracy"] for row in read_json(path)}
             logger.info("%d texts, seed %d: %s", size, seed, found)
     return _all_rows(runs / "rows", config.n_test)
+
+
+def _place(runs: Path, size: int, seed: int, n_test: int) -> Path:
+    return runs / "rows" / f"{size}-{seed}-{n_test}.json"
+
+
+def _take_over(rows: Sequence[Row], runs: Path, n_test: int) -> None:
+    """Write the rows of a report as rows of the folder, where it has none."""
+    for size, seed in dict.fromkeys((row["size"], row["seed"]) for row in rows):
+        path = _place(runs, size, seed, n_test)
+        if not path.exists():
+            write_json(path, [row for row in rows if (row["size"], row["seed"]) == (size, seed)])
 
 
 def _all_rows(folder: Path, n_test: int) -> list[Row]:
@@ -233,7 +253,7 @@ def main(
     wanted = replace(config, sizes=tuple(sizes), seeds=tuple(seeds), n_test=limit or config.n_test)
     name = Path(data).stem
     folder = runs or Path("runs") / f"few-shot-{name}"
-    rows = few_shot(data, wanted, folder, progress=progress)
+    rows = few_shot(data, wanted, folder, reported=output, progress=progress)
     record = run_record(command, {**read_json(folder / FOLDER), "n_test": wanted.n_test}, 0)
     return write_few_shot(name, rows, record, output)
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
-from gencls.data.storage import write_atomic, write_json
+from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
 
 Row = Mapping[str, Any]
@@ -92,12 +92,34 @@ def crossed_mean(values: NDArray[Any]) -> Mean:
 
 
 def write_few_shot(data: str, rows: Sequence[Row], record: Mapping[str, Any], output: Path) -> Path:
-    """Write the rows without their single texts, the figure and the page; returns the page's path."""
+    """Write the rows, the figure and the page; returns the page's path."""
     output.mkdir(parents=True, exist_ok=True)
-    plain = [{name: value for name, value in row.items() if name != "correct"} for row in rows]
-    write_json(output / f"few-shot-{data}.json", {"rows": plain, "run": dict(record)})
+    short = [{**row, "correct": packed(row["correct"])} for row in rows]
+    write_json(output / f"few-shot-{data}.json", {"rows": short, "run": dict(record)})
     write_atomic(output / f"few-shot-{data}.png", to_png(plot_few_shot(rows)))
     return write_atomic(output / f"few-shot-{data}.md", page(data, rows, record))
+
+
+def reported_rows(data: str, output: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of an earlier report of the same config, none if there is no such report."""
+    path = output / f"few-shot-{data}.json"
+    if not path.exists():
+        return []
+    told = read_json(path)
+    if told["run"]["config"] != config:
+        return []
+    return [{**row, "correct": unpacked(row["correct"], config["n_test"])} for row in told["rows"]]
+
+
+def packed(correct: Sequence[int]) -> str:
+    """Return zeros and ones as hexadecimal digits, four in each."""
+    return np.packbits(np.array(correct, dtype=bool)).tobytes().hex()
+
+
+def unpacked(digits: str, n_texts: int) -> list[int]:
+    """Return what `packed` was given."""
+    found: list[int] = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8), count=n_texts).tolist()
+    return found
 
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import accuracy_few_shot
 from benchmarks.accuracy_few_shot import ADAPTED, Config, few_shot, main, parser
-from benchmarks.accuracy_few_shot_report import crossed_mean, page
+from benchmarks.accuracy_few_shot_report import crossed_mean, packed, page, unpacked
 from benchmarks.commands import as_typed
 from gencls.data.dataset import TextSplit
 from gencls.data.storage import read_json
@@ -44,7 +44,23 @@ def report(tmp_path_factory, toy, table, config):
             with patch.context() as other, pytest.raises(ValueError, match="the same options"):
                 other.setattr(accuracy_few_shot, name, changed)
                 few_shot(data, config, folder / "runs")
+        # on another machine, where only the report is
+        options["runs"] = folder / "elsewhere"
+        before = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+        main(data, sizes=(2, 4), seeds=(0,), **options)
+        assert {path.name: path.read_bytes() for path in (folder / "report").glob("*.p*")}.items() <= before.items()
+        assert few_shot(data, config, folder / "elsewhere") == again
+        assert not (folder / "elsewhere" / "language-model").exists()
+        options["config"] = Config(sizes=(2,), seeds=(0,), n_test=9, training=TINY)
+        with pytest.raises(BaseException, match="made again"):  # other test texts: other rows
+            main(data, sizes=(2,), seeds=(0,), **options)
     return folder / "report", again
+
+
+@pytest.mark.parametrize("n_texts", [1, 8, 13])
+def test_rows_are_told_in_few_digits(n_texts):
+    correct = np.random.default_rng(n_texts).integers(0, 2, n_texts).tolist()
+    assert unpacked(packed(correct), n_texts) == correct
 
 
 def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(report):
@@ -55,7 +71,7 @@ def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(rep
     assert [(row["size"], row["seed"], row["model"]) for row in rows] == [
         (*draw, model) for draw in draws for model in MODELS
     ]
-    assert rows == [{name: value for name, value in row.items() if name != "correct"} for row in again]
+    assert [{**row, "correct": unpacked(row["correct"], 10)} for row in rows] == again
     assert all(np.mean(row["correct"]) == row["accuracy"] and len(row["correct"]) == 10 for row in again)
     (picture,) = folder.glob("*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
