@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.neighbors import KernelDensity
-from sklearn.utils import Tags, get_tags
+from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _num_samples,
@@ -227,7 +227,7 @@ class BayesClassifier(ClassifierMixin, BaseEstimator):
                 "Add examples of another class: Bayes' rule compares."
             )
         self.class_prior_ = resolve_priors(self.priors, self.class_count_)
-        parts = [_take(X, np.flatnonzero(index == c)) for c in range(self.classes_.size)]
+        parts = [_safe_indexing(X, np.flatnonzero(index == c)) for c in range(self.classes_.size)]
         self.densities_ = [clone(self._density()).fit(part) for part in parts]
         return self
 
@@ -273,10 +273,6 @@ class BayesClassifier(ClassifierMixin, BaseEstimator):
         if reset:
             return validate_data(self, X, y, dtype="numeric")[0]
         return validate_data(self, X, reset=False, dtype="numeric")
-
-
-def _take(X: Any, rows: NDArray[np.intp]) -> Any:
-    return [X[i] for i in rows] if isinstance(X, (list, tuple)) else X[rows]
 
 
 def _logsumexp_rows(values: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 from unittest import SkipTest
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import log_softmax, logsumexp
 from sklearn.base import BaseEstimator, DensityMixin, clone
@@ -185,6 +186,15 @@ def test_texts_pass_through_to_the_density():
     np.testing.assert_array_equal(model.predict(["a", "", "y" * 70]), [0, 0, 1])
     np.testing.assert_allclose(model.predict_proba(["", "q" * 9]).sum(axis=1), 1)
     clone(model)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, pd.Series, lambda texts: pd.Series(texts, index=[3, 2, 1, 0])])
+def test_texts_of_a_class_are_taken_by_their_place(kind):
+    """A shuffled or filtered column has labels of its own: with [3, 2, 1, 0] each class would get the other's texts."""
+    texts, y = ["ab", "abc", "x" * 50, "x" * 60], [0, 0, 1, 1]
+    expected = BayesClassifier(LengthDensity()).fit(texts, y).log_likelihood(texts)
+    found = BayesClassifier(LengthDensity()).fit(kind(texts), y).log_likelihood(texts)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_one_class_is_refused():
