@@ -220,15 +220,17 @@ class BayesClassifier(ClassifierMixin, BaseEstimator):
         X, y = self._validate(X, y, reset=True), column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         check_classification_targets(y)
-        self.classes_, index, self.class_count_ = np.unique(y, return_inverse=True, return_counts=True)
-        if self.classes_.size < 2:
+        classes, index, counts = np.unique(y, return_inverse=True, return_counts=True)
+        if classes.size < 2:
             raise ValueError(
-                f"y: expected at least two classes, got one class ({self.classes_[0]!r}). "
+                f"y: expected at least two classes, got one class ({classes[0]!r}). "
                 "Add examples of another class: Bayes' rule compares."
             )
-        self.class_prior_ = resolve_priors(self.priors, self.class_count_)
-        parts = [_safe_indexing(X, np.flatnonzero(index == c)) for c in range(self.classes_.size)]
-        self.densities_ = [clone(self._density()).fit(part) for part in parts]
+        prior = resolve_priors(self.priors, counts)
+        parts = [_safe_indexing(X, np.flatnonzero(index == c)) for c in range(classes.size)]
+        densities = [clone(self._density()).fit(part) for part in parts]
+        # all at once, and last: a fit that fails leaves the one before it whole
+        self.classes_, self.class_count_, self.class_prior_, self.densities_ = classes, counts, prior, densities
         return self
 
     def log_likelihood(self, X: Any) -> FloatArray:

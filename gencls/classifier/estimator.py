@@ -200,15 +200,16 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         check_n_jobs(self.n_jobs)
         texts = check_texts(X)
         holds_out = validation is None or calibration is None
-        self.classes_, labels = check_labels(y, len(texts), fewest=2 if holds_out else 1)
-        parts = self._parts(texts, labels, validation, calibration)
-        counts = np.bincount(parts["train"][1], minlength=len(self.classes_))
+        classes, labels = check_labels(y, len(texts), fewest=2 if holds_out else 1)
+        parts = self._parts((texts, labels), classes, validation, calibration)
+        counts = np.bincount(parts["train"][1], minlength=len(classes))
         resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
         device = choose_device(self.device)
-        self.precision_ = resolve_precision(config.precision, device)
+        precision = resolve_precision(config.precision, device)
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=parts["train"][0])
-        self.tokenizer_ = backbone.tokenizer
-        self.backbone_ = backbone
+        vars(self).pop("temperature_", None)  # what fails from here on leaves no mixture of two fits
+        self.classes_, self.precision_ = classes, precision
+        self.backbone_, self.tokenizer_ = backbone, backbone.tokenizer
         splits = {name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()}
         with tempfile.TemporaryDirectory() as temporary:
             result = train_denoiser(
@@ -232,16 +233,13 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             return self
         return self._calibrate(self.scoring_ids(texts), labels)
 
-    def _parts(self, texts: list[str], labels: NDArray[np.int64], validation: Any, calibration: Any) -> dict[str, Part]:
+    def _parts(self, train: Part, classes: NDArray[Any], validation: Any, calibration: Any) -> dict[str, Part]:
         # the temperature needs all classes, the smoothing does not: a class of two texts serves the first
         pairs = {"calibration": calibration, "validation": validation}
-        given = {
-            name: None if pair is None else check_part(name, pair[0], self.encode_labels(pair[1]))
-            for name, pair in pairs.items()
-        }
+        given = {name: None if pair is None else check_part(name, *pair, classes) for name, pair in pairs.items()}
         shares = {"calibration": self.calibration_fraction, "validation": self.validation_fraction}
         generator = np.random.default_rng([self.random_state, 4])
-        parts = split_parts((texts, labels), given, shares, generator=generator)
+        parts = split_parts(train, given, shares, generator=generator)
         if not parts["validation"][0]:
             parts["validation"] = parts["calibration"]
         return parts

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.calibration import LengthTemperature, fit_temperature
-from gencls.classifier.inputs import check_part
+from gencls.classifier.inputs import check_part, label_indices
 from gencls.classifier.scoring import ScoringMixin
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
@@ -43,13 +43,7 @@ class HeldOutMixin(ScoringMixin):
 
     def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
         """Return the class index of each label; ValueError on a label that `fit` did not see."""
-        values = np.asarray(y)
-        unknown = sorted({str(value) for value in values[~np.isin(values, self.classes_)]})
-        if unknown:
-            raise ValueError(
-                three_parts(f"labels out of {list(map(str, self.classes_))}", str(unknown[:5]), "Fit on all classes.")
-            )
-        return np.asarray(np.searchsorted(self.classes_, values), dtype=np.int64)
+        return label_indices(y, self.classes_)
 
     def calibrate(self: Self, X: Sequence[str], y: ArrayLike) -> Self:
         """Fit all that rests on held-out scores: stopping rule, level weights, temperature T(L) = a L^b.
@@ -70,7 +64,7 @@ class HeldOutMixin(ScoringMixin):
         """
         check_is_fitted(self)
         self.train_config()  # a parameter may have been set since
-        texts, labels = check_part("calibration", X, self.encode_labels(y))
+        texts, labels = check_part("calibration", X, y, self.classes_)
         if len(np.unique(labels)) < 2:
             raise ValueError(three_parts("texts of at least two classes", "one class", "Add texts of the others."))
         return self._calibrate(self.scoring_ids(texts), labels)

@@ -100,8 +100,9 @@ def split_parts(
     return parts
 
 
-def check_part(name: str, X: Sequence[str], labels: NDArray[np.int64]) -> Part:
-    """Return a held-out part that a user gave; ValueError unless it has one label for each text."""
+def check_part(name: str, X: Sequence[str], y: ArrayLike, classes: NDArray[Any]) -> Part:
+    """Return a held-out part that a user gave; ValueError unless it has one label out of `classes` for each text."""
+    labels = label_indices(y, classes)
     texts = check_texts(X)
     if labels.shape != (len(texts),):
         raise ValueError(
@@ -140,6 +141,17 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
         todo = "Add texts, drop the class, or give held-out texts of your own."
         raise ValueError(three_parts(f"at least {fewest} texts in every class", f"one text in {few}", todo))
     return classes, labels.astype(np.int64)
+
+
+def label_indices(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the index of each label (N,) among the sorted classes (C,); ValueError on one that is not among them."""
+    values = np.asarray(y)
+    unknown = sorted({str(value) for value in values[~np.isin(values, classes)]})
+    if unknown:
+        raise ValueError(
+            three_parts(f"labels out of {list(map(str, classes))}", str(unknown[:5]), "Fit on all classes.")
+        )
+    return np.asarray(np.searchsorted(classes, values), dtype=np.int64)
 
 
 def check_n_jobs(n_jobs: object) -> None:

@@ -200,3 +200,21 @@ def test_texts_of_a_class_are_taken_by_their_place(kind):
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="at least two classes"):
         BayesClassifier(DiagonalGaussian()).fit([[0.0], [1.0]], [1, 1])
+
+
+class Refusing(DiagonalGaussian):
+    """A density that no rows suit."""
+
+    def fit(self, X, y=None):
+        raise ValueError("no density of these rows")
+
+
+@pytest.mark.parametrize("change", [{"density": Refusing()}, {"priors": [0.5, 0.5]}], ids=["density", "priors"])
+def test_a_second_fit_that_fails_leaves_the_first_one_whole(change):
+    X, y = [[0.0], [0.5], [9.0], [9.5]], ["low", "low", "high", "high"]
+    model = BayesClassifier(DiagonalGaussian(1e-3)).fit(X, y)
+    before = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    with pytest.raises(ValueError, match=r"no density|priors"):
+        model.set_params(**change).fit(X, ["a", "b", "c", "c"])
+    assert all(getattr(model, name) is value for name, value in before.items())
+    assert model.predict(X).tolist() == y

@@ -291,6 +291,25 @@ def test_a_fit_that_failed_is_no_fit(tiny, toy, monkeypatch):
         model.predict(["a"])
 
 
+def test_a_second_fit_that_fails_leaves_no_mixture_of_two(tiny, toy, trained, monkeypatch):
+    """New labels beside the old model would be predictions without a sense."""
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    texts, labels = toy(20)
+    model, fitted = copy.copy(trained), dict(vars(trained))
+    for bad in ({"calibration": (["a", "b"], ["left", "up"])}, {"validation": (["a"], ["up", "down"])}):
+        with pytest.raises(ValueError, match="Expected"):
+            model.fit(texts, ["up" if label == "left" else "down" for label in labels], **bad)
+    assert vars(model) == fitted  # bad input costs nobody a trained model
+    monkeypatch.setattr("gencls.classifier.estimator.train_denoiser", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(texts, ["up" if label == "left" else "down" for label in labels])
+    with pytest.raises(NotFittedError):
+        model.predict(["a"])
+
+
 def test_one_text_is_enough_for_a_class_where_nothing_is_held_out_of_it(tiny, toy):
     texts, labels = toy(40)
     held = texts[20:], labels[20:]
