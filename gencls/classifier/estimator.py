@@ -226,9 +226,9 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         self.denoiser_, self.training_record_ = result.denoiser, result.record
         self.class_count_ = counts
         self.set_priors(self.priors)
-        self._set_uncalibrated()
         texts, labels = parts["calibration"]
         if len(np.unique(labels)) < 2:
+            self._set_uncalibrated()
             logger.warning("the calibration texts are of one class: no temperature fitted, probabilities are too sure")
             return self
         return self._calibrate(self.scoring_ids(texts), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ logger = logging.getLogger("gencls.classifier")
 Self = TypeVar("Self", bound="HeldOutMixin")
 #: Fewest draws of the held-out texts that the stopping rule is fitted to.
 RULE_DRAWS = 4
+#: What `calibrate` fits, all of it or nothing.
+CALIBRATED = ("stopping_rule_", "level_weighting_", "temperature_")
 
 
 class HeldOutMixin(ScoringMixin):
@@ -47,6 +50,8 @@ class HeldOutMixin(ScoringMixin):
 
     def calibrate(self: Self, X: Sequence[str], y: ArrayLike) -> Self:
         """Fit all that rests on held-out scores: stopping rule, level weights, temperature T(L) = a L^b.
+
+        One that fails or is stopped changes nothing.
 
         Parameters
         ----------
@@ -77,15 +82,22 @@ class HeldOutMixin(ScoringMixin):
         self.temperature_ = LengthTemperature()
 
     def _calibrate(self: Self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> Self:
-        self._set_uncalibrated()
+        trial = copy.copy(self)  # scores with what is fitted so far; one that is stopped leaves `self` as it was
+        trial._set_uncalibrated()
+        trial._fit_held_out(token_ids, labels)
+        vars(self).update({name: getattr(trial, name) for name in CALIBRATED})
+        return self
+
+    def _fit_held_out(self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> None:
         if self.target_flip_rate is not None:
-            return self._fit_rule(token_ids, labels, self.target_flip_rate)
+            self._fit_rule(token_ids, labels, self.target_flip_rate)
+            return
         scores = self.score_ids(token_ids, by_step=self.level_weighting != "bound")
         if self.level_weighting == "learned":
             self.level_weighting_ = LevelWeighting.fit(scores.steps, labels, scores.n_tokens, self.log_prior_)
-        return self._fit_temperature(scores, labels)
+        self._fit_temperature(scores, labels)
 
-    def _fit_rule(self: Self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64], rate: float) -> Self:
+    def _fit_rule(self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64], rate: float) -> None:
         """The rule on scores of some draws; then the temperature on the scores that the rule gives."""
         estimator = replace(self.scoring_estimator(), n_mc_samples=max(RULE_DRAWS, self.n_mc_samples))
         with tempfile.TemporaryDirectory() as folder:
@@ -94,12 +106,11 @@ class HeldOutMixin(ScoringMixin):
             self._fit_temperature(scores, labels)  # decides, where classes are not equally likely
             log_prior = self._untempered_prior(scores.n_tokens)
             self.stopping_rule_ = fit_stopping_rule(scores.samples, scores.n_tokens, log_prior, rate)
-            return self._fit_temperature(self.score_ids(token_ids, store=store), labels)
+            self._fit_temperature(self.score_ids(token_ids, store=store), labels)
 
-    def _fit_temperature(self: Self, scores: Scores, labels: NDArray[np.int64]) -> Self:
+    def _fit_temperature(self, scores: Scores, labels: NDArray[np.int64]) -> None:
         evidence = mean_over_draws(self.evidence_of(scores))
         self.temperature_ = fit_temperature(evidence, labels, scores.n_tokens, self.log_prior_)
-        return self
 
     def set_target_flip_rate(self: Self, rate: float | None) -> Self:
         """Score with an adaptive number of draws from now on, or with a fixed one (None); nothing is fitted.

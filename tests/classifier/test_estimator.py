@@ -310,6 +310,29 @@ def test_a_second_fit_that_fails_leaves_no_mixture_of_two(tiny, toy, trained, mo
         model.predict(["a"])
 
 
+@pytest.mark.parametrize("changes", [{}, {"level_weighting": "learned"}, {"target_flip_rate": 0.05}], ids=str)
+def test_a_calibration_that_is_stopped_changes_nothing(tiny, toy, held_out, monkeypatch, changes):
+    model = tiny(**QUICK, **changes).fit(*toy(30))
+    fitted, scored = dict(vars(model)), []
+
+    def stop(*args, **kwargs):
+        if len(scored) == ("target_flip_rate" in changes):  # there the second scores, with the rule already fitted
+            raise KeyboardInterrupt
+        scored.append(args)
+        return score_ids(*args, **kwargs)
+
+    score_ids = DiffusionClassifier.score_ids
+    monkeypatch.setattr(DiffusionClassifier, "score_ids", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.calibrate(*held_out)
+    assert vars(model) == fitted
+    scored.clear()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*toy(20))
+    with pytest.raises(NotFittedError):
+        model.predict(["a"])
+
+
 def test_one_text_is_enough_for_a_class_where_nothing_is_held_out_of_it(tiny, toy):
     texts, labels = toy(40)
     held = texts[20:], labels[20:]
