@@ -117,7 +117,8 @@ class HeldOutMixin(ScoringMixin):
 
         What `calibrate` learned of the variance between draws is kept for another rate, but not its cap, and nothing
         is kept after None: without a variance every text takes at least two draws, without a cap a text near a tie up
-        to 1 023. `calibrate` again is cheaper in the end. The temperature stays that of the draws it was fitted to.
+        to 1 023. `calibrate` again is cheaper in the end, and keeps the rate, for it becomes the parameter
+        `target_flip_rate`. The temperature stays that of the draws it was fitted to.
 
         Parameters
         ----------
@@ -139,8 +140,11 @@ class HeldOutMixin(ScoringMixin):
         if known.target_flip_rate != rate:
             known = StoppingRule(0.01 if rate is None else rate, known.variance_prior)
         self.stopping_rule_ = None if rate is None else known
+        self.target_flip_rate = rate  # or `calibrate` would go back to the one before
         if rate is not None and known.max_draws == REFERENCE_DRAWS:
             logger.warning(
-                "no cap is fitted for the rate %s: texts near a tie take up to %d draws", rate, REFERENCE_DRAWS
+                "no cap is fitted for the rate %s: texts near a tie take up to %d draws until you calibrate again",
+                rate,
+                REFERENCE_DRAWS,
             )
         return self

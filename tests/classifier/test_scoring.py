@@ -12,7 +12,7 @@ from sklearn.base import clone
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.calibration import LengthTemperature, fit_temperature
 from gencls.classifier.weighting import LevelWeighting
-from gencls.likelihood.adaptive import AdaptiveScores, StoppingRule, VariancePrior
+from gencls.likelihood.adaptive import REFERENCE_DRAWS, AdaptiveScores, StoppingRule, VariancePrior
 from gencls.likelihood.engine import score_texts
 from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.store import ScoreStore
@@ -140,13 +140,24 @@ def test_the_rate_can_be_set_later(trained, texts):
     scores = model.score_samples_by_class(texts)
     assert isinstance(scores, AdaptiveScores)
     assert scores.n_draws.min() >= 2
-    assert model.get_params() == trained.get_params()
+    assert model.get_params() == {**trained.get_params(), "target_flip_rate": 0.05}
     np.testing.assert_array_equal(model.set_target_flip_rate(None).predict_log_proba(texts), before)
     for rate in (0.0, 0.5, "0.1"):
         with pytest.raises(ValueError, match="target_flip_rate"):
             model.set_target_flip_rate(rate)
     with pytest.raises(ValueError, match="beside target_flip_rate"):
         model.set_params(estimator="chain").set_target_flip_rate(0.05)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_calibration_keeps_a_rate_that_was_set(trained, adaptive, held_out, tmp_path, saved):
+    for start, rate in ((trained, 0.05), (adaptive, 0.2), (adaptive, None)):
+        model = copy.deepcopy(start).set_target_flip_rate(rate)
+        if saved:
+            model = type(model).load(model.save(tmp_path))
+        rule = model.calibrate(*held_out).stopping_rule_
+        assert (rule and rule.target_flip_rate) == rate
+        assert rule is None or rule.max_draws < REFERENCE_DRAWS  # which is why it is calibrated again
 
 
 def test_another_rate_keeps_what_is_known_of_the_variance(adaptive):
