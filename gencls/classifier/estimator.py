@@ -18,6 +18,7 @@ from gencls.classifier.bayes import resolve_priors
 from gencls.classifier.held_out import HeldOutMixin
 from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_part, check_texts, split_parts
 from gencls.classifier.persistence import load_run, save_run
+from gencls.data.errors import three_parts
 from gencls.diffusion.backbones import load_backbone
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
@@ -64,7 +65,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Shares of the training texts that choose the smoothing and fit the temperature, when `fit` is not given
         splits for that.
     options : dict, optional
-        Any other option of `TrainConfig`.
+        Any option of `TrainConfig` that is not among these parameters.
     time_budget : float, optional
         Minutes of training.
     run_dir : str or Path, optional
@@ -164,9 +165,12 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def train_config(self) -> TrainConfig:
         """Return the training options that the parameters stand for; ValueError on a bad one."""
-        fields = TrainConfig().as_dict()
+        fields, options = TrainConfig().as_dict(), self.options or {}
         own = {name: value for name, value in self.get_params(deep=False).items() if name in fields}
-        return TrainConfig.from_dict({**own, "seed": self.random_state, **(self.options or {})})
+        if taken := [name for name in options if name in own or name == "seed"]:  # scoring would not look there
+            todo = f"Give {', '.join('random_state' if name == 'seed' else name for name in taken)} as a parameter."
+            raise ValueError(three_parts("options that are no parameters of the classifier", str(taken), todo))
+        return TrainConfig.from_dict({**own, "seed": self.random_state, **options})
 
     def fit(
         self,

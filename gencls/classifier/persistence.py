@@ -25,6 +25,7 @@ from gencls.diffusion.saved import (
     save_parts,
 )
 from gencls.likelihood.adaptive import StoppingRule
+from gencls.training.config import SCORING_OPTIONS
 from gencls.training.per_class import conditioning_of
 
 FORMAT = "gencls-classifier"
@@ -33,6 +34,8 @@ FORMAT_VERSION = 2
 CONFIG = "classifier.json"
 #: Parameters that belong to a session, not to the fitted classifier.
 _NOT_SAVED = ("run_dir", "device", "n_jobs", "progress", "time_budget")
+#: Parameters that scoring reads, with the seed.
+_OF_SCORING = (*SCORING_OPTIONS, "max_length", "truncation", "seed")
 
 
 def save_run(classifier: Any, folder: Path) -> Path:
@@ -85,7 +88,7 @@ def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:
 
 def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoiser]:
     """The classifier that the JSON describes, and its denoiser before its weights."""
-    classifier = cls(**data["params"])
+    classifier = cls(**_params(cls, data["params"]))
     backbone = backbone_from_dict(data["backbone"], tokenizer)
     config = classifier.train_config()
     classifier.classes_ = _labels_from_json(data["classes"])
@@ -97,6 +100,20 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.stopping_rule_, classifier.level_weighting_ = _rule_and_weighting(data)
     classifier.training_record_ = data["training"]
     return classifier, Denoiser(backbone, len(classifier.classes_), conditioning_of(config))
+
+
+def _params(cls: Any, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without what older runs could name a second time among the options.
+
+    Training took the options' values and scoring the parameters', so that is what they were.
+    """
+    options = saved.get("options") or {}
+    twice = {name: options[name] for name in options if name == "seed" or name in cls._get_param_names()}
+    if not twice:
+        return dict(saved)
+    of_training = {name: value for name, value in twice.items() if name not in _OF_SCORING}
+    rest = {name: value for name, value in options.items() if name not in twice}
+    return {**saved, **of_training, "options": rest}
 
 
 def _rule_and_weighting(data: Mapping[str, Any]) -> tuple[StoppingRule | None, LevelWeighting]:

@@ -396,6 +396,7 @@ BAD_PARAMETERS = [
     {"batch_size": -1},
     {"random_state": None},
     {"options": {"n_scord": 3}},
+    *({"options": {name: 2}} for name in ("n_steps", "max_length", "adapt_steps", "seed")),
     {"validation_fraction": 1.0},
     {"calibration_fraction": -0.1},
     {"backbone": "tiny-randon"},
@@ -420,6 +421,11 @@ BAD_PARAMETERS = [
 def test_bad_parameters_are_said_before_training(tiny, toy, no_training, changes):
     with pytest.raises(ValueError, match=r"Expected .*; got .*\. "):
         tiny(**changes).fit(*toy(20))
+
+
+def test_an_option_that_is_a_parameter_is_told_its_place(tiny):
+    with pytest.raises(ValueError, match=r"got \['n_steps', 'seed'\]\. Give n_steps, random_state as a parameter"):
+        tiny(options={"n_steps": 4, "n_scored": 8, "seed": 1}).train_config()
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,17 @@ def test_a_run_of_the_first_version_still_loads(trained, broken, held_out):
     assert np.array_equal(again.predict_log_proba(held_out[0]), trained.predict_log_proba(held_out[0]))
 
 
+def test_an_older_run_whose_options_name_parameters_still_loads(tiny, toy, tmp_path, held_out):
+    """Its training took the options' values, its scoring the parameters'."""
+    model = tiny(mode="prompt", adapt_steps=0, class_steps=1).fit(*toy(24))
+    twice = {"mode": "prompt", "class_steps": 1, "n_steps": 9, "max_length": 9, "seed": 9}
+    params = {"mode": "conditional", "class_steps": 7, "options": {**model.options, **twice}}
+    edit(model.save(tmp_path), lambda data: data["params"].update(params))
+    again = DiffusionClassifier.load(tmp_path)
+    assert again.get_params() == model.get_params()
+    assert np.array_equal(again.log_likelihood(held_out[0][:4]), model.log_likelihood(held_out[0][:4]))
+
+
 @pytest.mark.parametrize(
     "changes", [{"target_flip_rate": 0.05}, {"level_weighting": "learned"}, {"level_weighting": "uniform"}], ids=str
 )
