@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from gencls.data.errors import nearest, three_parts
-from gencls.likelihood.estimators import Estimator, EstimatorName, Order
+from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator, EstimatorName, Order
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 Truncation = Literal["tail", "head"]
@@ -44,9 +44,12 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(value, choices)}."))
 
 
-def _check_optional_count(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
-        raise ValueError(three_parts(f"{name} >= 1, or None", repr(value), "Give None for the default."))
+def _check_count(name: str, value: object, fewest: int, *, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if not (isinstance(value, Integral) and int(value) >= fewest):
+        expected = f"{name} as an integer >= {fewest}{', or None' if optional else ''}"
+        raise ValueError(three_parts(expected, repr(value), "Leave it out for the default."))
 
 
 @dataclass(frozen=True)
@@ -161,31 +164,21 @@ class TrainConfig:
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("truncation", self.truncation, get_args(Truncation))
         _check_choice("precision", self.precision, get_args(Precision))
-        for name in (
-            "max_length",
-            "batch_size",
-            "n_scored",
-            "n_steps",
-            "n_mc_samples",
-            "checkpoint_steps",
-            "rank",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(three_parts(f"{name} >= 1", str(getattr(self, name)), "Raise it."))
-        for name in ("adapt_steps", "class_steps", "hybrid_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(three_parts(f"{name} >= 0", str(getattr(self, name)), "Raise it."))
-        _check_optional_count("adapter_layers", self.adapter_layers)
-        _check_optional_count("prefix_tokens", self.prefix_tokens)
+        for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
+            _check_count(name, getattr(self, name), 1)
+        for name, fewest in (("adapt_steps", 0), ("class_steps", 0), ("n_folds", 2)):
+            _check_count(name, getattr(self, name), fewest)
+        for name in ("adapter_layers", "prefix_tokens"):
+            _check_count(name, getattr(self, name), 1, optional=True)
         self._check_ranges()
         self._check_scoring()
         if self.neighbour_smoothing is not None and not self.neighbour_smoothing > 0:
             got = str(self.neighbour_smoothing)
             raise ValueError(three_parts("neighbour_smoothing > 0, or None", got, "Start with 1."))
-        if self.n_folds < 2:
-            raise ValueError(three_parts("n_folds >= 2", str(self.n_folds), "Use 8."))
 
     def _check_ranges(self) -> None:
+        if self.hybrid_weight < 0:
+            raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
         for name in ("class_dropout", "adapt_level_low", "class_level_low"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))
@@ -212,6 +205,11 @@ class TrainConfig:
 
     def _check_scoring(self) -> None:
         Estimator(self.estimator, self.n_steps, self.n_mc_samples, self.order)  # has errors of its own
+        if self.estimator == "chain" and self.max_length > MAX_CHAIN_TOKENS:
+            got = f"estimator='chain' and max_length={self.max_length}"
+            raise ValueError(
+                three_parts(f"max_length <= {MAX_CHAIN_TOKENS} for the chain", got, "Use the path, or cut.")
+            )
         _check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
         _check_choice("long_texts", self.long_texts, get_args(LongTexts))
         if self.target_flip_rate is not None:

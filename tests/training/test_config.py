@@ -13,6 +13,10 @@ BAD = [
     *({name: -1} for name in ("adapt_steps", "class_steps", "hybrid_weight", "seed")),
     *({name: 1.0} for name in ("class_dropout", "adapt_level_low", "class_level_low")),
     *({name: 0.0} for name in ("learning_rate", "head_learning_rate", "class_learning_rate")),
+    *({name: 2.0} for name in ("n_steps", "n_mc_samples", "max_length", "batch_size", "n_scored", "rank", "n_folds")),
+    *({name: 9.0} for name in ("adapt_steps", "class_steps", "checkpoint_steps")),
+    {"n_steps": "2"},
+    {"estimator": "chain", "max_length": 513},
     *({"adapter_layers": value} for value in (0, -1, 1.5, "1")),
     *({"prefix_tokens": value, "prefix_share": 0.5} for value in (0, 2.5)),
     {"prefix_tokens": 16},
@@ -51,7 +55,7 @@ def test_bad_options_are_refused(options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"estimator": "chain", "order": "left_to_right"},
+        {"estimator": "chain", "order": "left_to_right", "max_length": 512},
         {"estimator": "elbo", "target_flip_rate": 0.01},
         {"order": "uniform", "level_weighting": "learned", "long_texts": "chunks"},
         {"target_flip_rate": 0.49, "long_texts": "chunks"},
