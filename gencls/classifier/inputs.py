@@ -146,12 +146,21 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
 def label_indices(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
     """Return the index of each label (N,) among the sorted classes (C,); ValueError on one that is not among them."""
     values = np.asarray(y)
-    unknown = sorted({str(value) for value in values[~np.isin(values, classes)]})
+    kinds = {_kind(values), _kind(classes)} - {"O"}  # objects are compared one by one, as they are
+    if values.size and len(kinds) > 1:  # numpy would compare 10 with "10" as strings, or not, as it finds it faster
+        got = f"labels of the type {values.dtype}"
+        raise ValueError(three_parts(f"labels of the type of classes_, {classes.dtype}", got, "Give them as to fit."))
+    unknown = sorted({repr(value) for value in values[~np.isin(values, classes)].tolist()})
     if unknown:
         raise ValueError(
-            three_parts(f"labels out of {list(map(str, classes))}", str(unknown[:5]), "Fit on all classes.")
+            three_parts(f"labels out of {classes.tolist()}", ", ".join(unknown[:5]), "Fit on all classes.")
         )
     return np.asarray(np.searchsorted(classes, values), dtype=np.int64)
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    """The letter of a type, the same for all numbers."""
+    return "number" if labels.dtype.kind in "biuf" else labels.dtype.kind
 
 
 def check_n_jobs(n_jobs: object) -> None:

@@ -168,6 +168,32 @@ def test_labels_of_any_kind(tiny, toy, kind):
     assert model.score(texts, list(y)) > 0.8
 
 
+@pytest.mark.parametrize("n_classes", [3, 30])  # numpy compares few classes one by one, and many as strings
+def test_labels_of_another_kind_are_refused(trained, n_classes):
+    model, numbers = copy.copy(trained), np.arange(n_classes)
+    words = numbers.astype(str)
+    for classes, labels in ((words, numbers), (numbers, words), (words, words.astype("S")), (words, numbers % 2 == 0)):
+        model.classes_ = np.sort(classes)
+        with pytest.raises(ValueError, match=r"Expected labels of the type of classes_, .*; got .*\. Give"):
+            model.encode_labels(labels)
+    model.classes_ = np.sort(words)
+    with pytest.raises(ValueError, match=r"Expected labels out of \['0'.*; got 0, 1.*\. Fit"):
+        model.encode_labels(numbers.astype(object))
+
+
+def test_labels_of_one_kind_are_found_in_any_type(trained):
+    model, words = copy.copy(trained), np.sort(np.arange(30).astype(str))
+    numbers, places = np.arange(30), np.arange(30)
+    equal = [(numbers, numbers.astype(float)), (numbers, numbers.astype(np.int8)), (numbers, numbers.astype(object))]
+    equal += [(words, words.astype(object)), (words.astype(object), words), (words, list(words)), (words, words[:0])]
+    days = np.datetime64("2020-01-01") + numbers
+    equal += [(np.array([0, 1]), np.array([False, True])), (days, days.astype("datetime64[s]")), (numbers, [])]
+    for classes, labels in equal:
+        model.classes_ = classes
+        np.testing.assert_array_equal(model.encode_labels(labels), places[: len(labels)])
+        assert model.encode_labels(labels).dtype == np.int64
+
+
 def test_clone_and_parameters_untouched(tiny, toy):
     options, priors = {"n_scored": 8, "precision": "float32"}, [0.5, 0.5]
     model = tiny(**QUICK, options=options, priors=priors)
