@@ -37,6 +37,7 @@ from gencls.training.plan import (
     kept_plan,
     make_plan,
     seconds_of,
+    texts_digest,
     training_identity,
 )
 from gencls.training.seeds import private_seeds
@@ -100,14 +101,15 @@ def train_denoiser(
     ------
     ValueError
         If a class has no training text with a token, there is no validation text, or the folder holds another
-        training.
+        training, or one with other validation texts.
     """
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     texts = _training_texts(train, len(label_names), config)
     _check_validation(validation)
     identity = training_identity(texts, label_names, config)
-    old_plan = kept_plan(folder, identity)
+    validation_digest = texts_digest(validation.token_ids, validation.labels)
+    old_plan = kept_plan(folder, identity, validation_digest)
     torch.manual_seed(config.seed)
     denoiser = Denoiser(backbone, len(label_names), conditioning_of(config))
     check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
@@ -116,7 +118,8 @@ def train_denoiser(
     smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
     head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.can_fit_head else 0.0
     stages = _stages(texts, config)
-    plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, identity=identity)
+    identities = {"identity": identity, "validation": validation_digest}
+    plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, **identities)
     stage_options = {
         "bf16": bf16,
         "checkpoint_steps": config.checkpoint_steps,

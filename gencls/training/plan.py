@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
@@ -29,8 +31,16 @@ ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
 _FREE_OPTIONS = ("checkpoint_steps", *SCORING_OPTIONS)
 
 
-def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
+def kept_plan(folder: Path, identity: str, validation: str | None = None) -> dict[str, Any]:
     """Return the plan that a run folder holds, empty if there is none.
+
+    Parameters
+    ----------
+    folder : Path
+    identity : str
+        See `training_identity`.
+    validation : str, optional
+        Digest of the validation texts, which a plan of an older run does not have.
 
     Raises
     ------
@@ -40,14 +50,15 @@ def kept_plan(folder: Path, identity: str) -> dict[str, Any]:
     path = folder / PLAN
     plan: dict[str, Any] = read_json(path) if path.exists() else {}
     if plan.get("identity", identity) != identity:
-        raise ValueError(
-            three_parts(
-                "an empty folder, or a training of the same data and options to resume",
-                f"checkpoints of another training in {folder.name}",
-                "Give another folder (run_dir, --output).",
-            )
-        )
+        raise _refusal(f"checkpoints of another training in {folder.name}")
+    if plan.get("validation", validation) != validation:
+        raise _refusal(f"checkpoints of a training with other validation texts in {folder.name}")
     return plan
+
+
+def _refusal(got: str) -> ValueError:
+    expected = "an empty folder, or a training of the same data and options to resume"
+    return ValueError(three_parts(expected, got, "Give another folder (run_dir, --output)."))
 
 
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
@@ -56,8 +67,13 @@ def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: 
     for name in ("prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"):
         if not options[name]:
             del options[name]  # older runs do not have it, and are resumed all the same
-    digest = hashlib.sha256(json.dumps([options, list(label_names)], sort_keys=True).encode())
-    for ids, label in zip(texts.token_ids, texts.labels, strict=True):
+    return texts_digest(texts.token_ids, texts.labels, json.dumps([options, list(label_names)], sort_keys=True))
+
+
+def texts_digest(token_ids: Sequence[NDArray[np.int64]], labels: NDArray[np.int64], about: str = "") -> str:
+    """Return a digest of texts (N,), their class indices (N,) and what else is to be said."""
+    digest = hashlib.sha256(about.encode())
+    for ids, label in zip(token_ids, labels, strict=True):
         digest.update(f"|{label}:{len(ids)}|".encode())
         digest.update(ids.astype("<i8").tobytes())
     return digest.hexdigest()
@@ -91,12 +107,18 @@ def make_plan(
     *,
     bf16: bool,
     identity: str,
+    validation: str | None = None,
 ) -> dict[str, Any]:
     """Fix the step counts once; a resumed run reads them back, so that it ends where the first would have."""
-    if plan := kept_plan(folder, identity):
+    if plan := kept_plan(folder, identity, validation):
+        if plan.get("time_budget", time_budget) != time_budget:
+            told = "%s was planned for a time budget of %s minutes, which is kept; %s is not used"
+            logger.warning(told, folder.name, plan["time_budget"], time_budget)
         return plan
     plan = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
     plan |= {"time_budget": time_budget, "bf16": bf16, "identity": identity}
+    if validation is not None:
+        plan["validation"] = validation
     if time_budget is not None:
 
         def fitting(examples: ScheduledExamples, share: float, hybrid_weight: float) -> int:

@@ -47,8 +47,10 @@ def split(toy: Callable[..., Any]) -> Callable[..., TokenizedSplit]:
 def train(split: Callable[..., Any], tiny_config: Callable[..., TrainConfig]) -> Callable[..., Any]:
     """Train in a folder; options of `train_denoiser` under `call`, of the config as keywords."""
 
-    def run(folder: Any, *, call: dict[str, Any] | None = None, data: Any = None, **changes: Any) -> Any:
-        parts = (data or split(), split(20, seed=1))
+    def run(
+        folder: Any, *, call: dict[str, Any] | None = None, data: Any = None, held: Any = None, **changes: Any
+    ) -> Any:
+        parts = (data or split(), held or split(20, seed=1))
         config = tiny_config(**changes)
         return train_denoiser(load_backbone("tiny-random"), *parts, ["left", "right"], config, folder, **(call or {}))
 

@@ -174,15 +174,39 @@ def test_a_folder_of_another_training_is_refused(trained, train, split, change):
         train(trained[0], **change)
 
 
+def test_other_validation_texts_are_refused(trained, train, split):
+    """They choose the smoothing: the checkpoints would have that of the old ones, and the record that of the new."""
+    folder, result = trained
+    assert train(folder, held=split(20, seed=1)).record["smoothing"] == result.record["smoothing"]
+    whole = split(20, seed=1)
+    for held in (split(20, seed=2), TokenizedSplit(whole.token_ids, 1 - whole.labels)):
+        with pytest.raises(ValueError, match=r"Expected .*; got .* other validation texts in .*\. Give"):
+            train(folder, held=held)
+
+
+def test_a_run_from_before_the_digest_of_the_validation_texts_is_resumed(tmp_path, trained, train, split):
+    shutil.copytree(trained[0], tmp_path / "run")
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert plan.pop("validation")
+    (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
+    steps = []
+    train(tmp_path / "run", held=split(20, seed=2), call={"on_step": steps.append})
+    assert steps == []
+    assert json.loads((tmp_path / "run" / "plan.json").read_text()) == plan
+
+
 def test_scoring_options_may_change_between_lives(trained, train):
     assert train(trained[0], n_steps=5, n_mc_samples=1, checkpoint_steps=1).record["plan"]
 
 
-def test_plan_is_read_back(tmp_path, train):
+def test_plan_is_read_back(tmp_path, train, caplog):
     first = train(tmp_path, call={"time_budget": 1e-9}).record
     assert first["plan"]["adapt_steps"] == first["plan"]["class_steps"] == 1
     assert first["class_budget"]["texts"] == [4, 4]
+    train(tmp_path, call={"time_budget": 1e-9})
+    assert "planned for" not in caplog.text
     again = train(tmp_path, call={"time_budget": 60.0}).record
+    assert "a time budget of 1e-09 minutes, which is kept; 60.0 is not used" in caplog.text
     assert again["plan"] == first["plan"]
     assert again["classes"]["steps"] == 1
 
