@@ -128,7 +128,7 @@ def fit_temperature(
     Raises
     ------
     ValueError
-        Shapes that do not agree, scores that are not finite, or fewer than two classes in `y`.
+        Shapes that do not agree, scores that are not finite, fewer than two classes in `y`, or no class indices.
     """
     scores, labels, prior = check_held_out(log_likelihood, y, lengths, log_prior)
     log_length = np.log(np.maximum(np.asarray(lengths, dtype=np.float64), 1.0))
@@ -206,5 +206,11 @@ def check_held_out(
         raise ValueError(
             f"calibration: expected at least two classes in y, got {np.unique(labels).tolist()}. "
             "Draw the calibration split with all classes (stratified)."
+        )
+    is_index = labels.dtype.kind in "biu" and labels.min() >= 0 and labels.max() < scores.shape[1]
+    if not is_index:  # -1 would count from the end
+        raise ValueError(
+            f"calibration: expected class indices 0..{scores.shape[1] - 1} in y, got {np.unique(labels)[:5].tolist()} "
+            f"of the type {labels.dtype}. Pass integers: DiffusionClassifier.encode_labels gives them."
         )
     return scores, labels.astype(np.int64), prior

@@ -13,6 +13,7 @@ g get one probability, so it may tie classes that the scores tell apart. numpy a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.calibration import check_held_out
+
+logger = logging.getLogger("gencls.classifier")
 
 FloatArray = NDArray[np.float64]
 
@@ -96,12 +99,13 @@ def fit_isotonic(
     -------
     IsotonicCalibration
         Its probabilities lie in 1 / (N + 2) to 1 - 1 / (N + 2), Laplace's rule for N texts of one kind: with no such
-        bound the first error beyond the held-out texts' range would be an infinite loss.
+        bound the first error beyond the held-out texts' range would be an infinite loss. A class that is absent from
+        `y` gets the lower one whatever its log-odds, so it is hardly ever predicted; a warning names it.
 
     Raises
     ------
     ValueError
-        Shapes that do not agree, scores that are not finite, or fewer than two classes in `y`.
+        Shapes that do not agree, scores that are not finite, fewer than two classes in `y`, or no class indices.
 
     Examples
     --------
@@ -113,6 +117,8 @@ def fit_isotonic(
     scores, labels, prior = check_held_out(log_likelihood, y, lengths, log_prior)
     odds = _log_odds_against_rest(scores, prior)
     classes = [1] if odds.shape[1] == 1 else range(scores.shape[1])
+    if absent := sorted(set(range(scores.shape[1])) - set(labels.tolist())):
+        logger.warning("isotonic calibration: no held-out text of the classes %s, whose maps are constant", absent)
     floor = 1 / (len(labels) + 2)
     knots = [_fit_map(column, labels == index, floor) for column, index in zip(odds.T, classes, strict=True)]
     return IsotonicCalibration(tuple(knots), prior)

@@ -157,7 +157,7 @@ class LevelWeighting:
         Raises
         ------
         ValueError
-            No steps, other shapes, values that are not finite, or fewer than two classes in `y`.
+            No steps, other shapes, values that are not finite, fewer than two classes in `y`, or no class indices.
         """
         if steps is None:
             raise ValueError(three_parts("steps (N, C, K, R)", "none", "Score with by_step=True."))

@@ -3,6 +3,8 @@ import pytest
 
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.calibration import LengthTemperature, _objective, fit_temperature, mean_nll
+from gencls.classifier.isotonic import fit_isotonic
+from gencls.classifier.weighting import LevelWeighting
 
 UNIFORM = np.log([0.5, 0.5])
 
@@ -102,6 +104,12 @@ def test_bad_input_is_refused():
         fit_temperature(good[0], good[1][:3], good[2], UNIFORM)
     with pytest.raises(ValueError, match="NaN or infinity"):
         fit_temperature(np.full((4, 2), -np.inf), *good[1:])
+    for y in ([0, 1, 0, -1], [0, 1, 2, 0], [0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0], ["0", "1", "0", "1"]):
+        for fit in (fit_temperature, fit_isotonic):
+            with pytest.raises(ValueError, match=r"expected class indices 0\.\.1 in y, got .*\. Pass"):
+                fit(good[0], np.array(y), *good[2:])
+        with pytest.raises(ValueError, match="class indices"):
+            LevelWeighting.fit(good[0][:, :, None, None], np.array(y), *good[2:])
     with pytest.raises(ValueError, match="keys a and b"):
         LengthTemperature.from_dict({"a": 1.0})
 

@@ -79,12 +79,17 @@ def test_new_priors_are_exact():
     np.testing.assert_allclose(after, expected - np.log(np.exp(expected).sum(axis=1, keepdims=True)), atol=1e-12)
 
 
-def test_certainty_is_bounded_and_an_absent_class_gets_the_floor():
+def test_certainty_is_bounded_and_an_absent_class_gets_the_floor(caplog):
     scores, y = np.array([[0.0, -1e5, -2e5], [-1e5, 0.0, -2e5]] * 4), np.array([0, 1] * 4)
     log_prior = np.full(3, -np.log(3))
     proba = np.exp(fit_isotonic(scores, y, np.full(8, 9), log_prior).log_proba(scores, np.full(8, 9), log_prior))
     floor = 1 / 10
     np.testing.assert_allclose(proba[0], np.array([1 - floor, floor, floor]) / (1 + floor))
+    (told,) = caplog.messages
+    assert "no held-out text of the classes [2]" in told
+    caplog.clear()
+    fit_isotonic(scores, np.array([0, 1, 2, 1] * 2), np.full(8, 9), log_prior)
+    assert not caplog.messages
 
 
 def test_temperature_has_the_same_interface():
