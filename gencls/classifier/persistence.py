@@ -39,7 +39,7 @@ _OF_SCORING = (*SCORING_OPTIONS, "max_length", "truncation", "seed")
 
 
 def save_run(classifier: Any, folder: Path) -> Path:
-    """Write a fitted classifier; each file is written whole or not at all, the JSON last.
+    """Write a fitted classifier; a folder that is written over loads whole, old or new, or not at all.
 
     Raises
     ------
@@ -47,29 +47,30 @@ def save_run(classifier: Any, folder: Path) -> Path:
         If the labels are of a kind that JSON cannot hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    backbone = classifier.backbone_
-    save_parts(classifier.denoiser_, backbone.tokenizer, folder)
+    described = _as_dict(classifier)  # first: what cannot be described costs nobody the old run
+    save_parts(classifier.denoiser_, classifier.backbone_.tokenizer, folder, config=CONFIG)
+    write_json(folder / CONFIG, described)
+    return folder
+
+
+def _as_dict(classifier: Any) -> dict[str, Any]:
     params = {key: value for key, value in classifier.get_params().items() if key not in _NOT_SAVED}
     priors = params["priors"]
     params["priors"] = priors if isinstance(priors, str) else np.asarray(priors, dtype=float).tolist()
-    write_json(
-        folder / CONFIG,
-        {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "params": params,
-            "classes": _labels_to_json(classifier.classes_),
-            "class_count": classifier.class_count_.tolist(),
-            "log_prior": classifier.log_prior_.tolist(),
-            "temperature": classifier.temperature_.as_dict(),
-            "stopping_rule": None if classifier.stopping_rule_ is None else classifier.stopping_rule_.as_dict(),
-            "level_weighting": classifier.level_weighting_.as_dict(),
-            "precision": classifier.precision_,
-            "backbone": backbone_as_dict(backbone),
-            "training": classifier.training_record_,
-        },
-    )
-    return folder
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "params": params,
+        "classes": _labels_to_json(classifier.classes_),
+        "class_count": classifier.class_count_.tolist(),
+        "log_prior": classifier.log_prior_.tolist(),
+        "temperature": classifier.temperature_.as_dict(),
+        "stopping_rule": None if classifier.stopping_rule_ is None else classifier.stopping_rule_.as_dict(),
+        "level_weighting": classifier.level_weighting_.as_dict(),
+        "precision": classifier.precision_,
+        "backbone": backbone_as_dict(classifier.backbone_),
+        "training": classifier.training_record_,
+    }
 
 
 def load_run(cls: Any, folder: Path, *, device: torch.device) -> Any:

@@ -88,7 +88,7 @@ class LanguageModel:
             raise ValueError(three_parts("a model without classes", f"classes {list(self.classes)}", todo))
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_parts(self.denoiser, self.tokenizer, folder)
+        save_parts(self.denoiser, self.tokenizer, folder, config=CONFIG)
         saved = {"backbone": backbone_as_dict(self.backbone), "training": self.record}
         write_json(folder / CONFIG, {"format": FORMAT, "format_version": FORMAT_VERSION, **saved})
         return folder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,28 @@ from gencls.diffusion.backbones import Backbone, build_backbone
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer"
 
 
-def save_parts(denoiser: nn.Module, tokenizer: Any, folder: Path) -> None:
-    """Write weights and tokenizer in a folder, each whole or not at all."""
+def save_parts(denoiser: nn.Module, tokenizer: Any, folder: Path, *, config: str) -> None:
+    """Write weights and tokenizer in a folder; a folder that is written over loads whole or not at all.
+
+    Parameters
+    ----------
+    denoiser : Module
+    tokenizer : PreTrainedTokenizerBase
+    folder : Path
+    config : str
+        Name of the JSON file that the caller writes afterwards, and without which the folder does not load. An old
+        one is removed when the new parts are on the disk, before the first takes its place.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in owned(denoiser).items()}
-    _replace(folder / WEIGHTS, lambda place: save_file(state, place, metadata={"format": "pt"}))
-    _replace_folder(folder / TOKENIZER, lambda place: tokenizer.save_pretrained(place))
+    with _beside(folder / WEIGHTS) as weights, _beside(folder / TOKENIZER) as words:
+        weights.touch()
+        mode = weights.stat().st_mode
+        save_file(state, str(weights), metadata={"format": "pt"})
+        weights.chmod(mode)  # safetensors makes files that only their owner reads, and a run is shared
+        tokenizer.save_pretrained(str(words))
+        (folder / config).unlink(missing_ok=True)
+        os.replace(weights, folder / WEIGHTS)
+        _replace_folder(words, folder / TOKENIZER)
 
 
 def backbone_as_dict(backbone: Backbone) -> dict[str, Any]:
@@ -112,24 +130,28 @@ def load_weights(denoiser: nn.Module, path: Path) -> None:
         )
 
 
-def _replace(path: Path, write: Callable[[str], object]) -> None:
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A place for what will replace a file or folder; cleared if it did not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        write(str(temporary))
-        temporary.chmod(mode)  # safetensors makes files that only their owner reads, and a run is shared
-        os.replace(temporary, path)
+        yield temporary
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
 
 
-def _replace_folder(path: Path, write: Callable[[str], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _replace_folder(new: Path, path: Path) -> None:
+    """Rename, where a full folder cannot be renamed over: the old one goes when the new one is there."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
     try:
-        write(str(temporary))
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.replace(new, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

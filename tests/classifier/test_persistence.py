@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import shutil
 import stat
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -242,9 +245,56 @@ def test_a_save_that_fails_leaves_the_old_run(trained, saved, broken, monkeypatc
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gencls.diffusion.saved.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
-        trained.save(broken)
+    tokenizer = type(trained.tokenizer_)
+    for owner, name in (("gencls.diffusion.saved", "save_file"), (tokenizer, "save_pretrained")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*((f"{owner}.{name}",) if isinstance(owner, str) else (owner, name)), full)
+            with pytest.raises(OSError, match="No space left"):
+                trained.save(broken)
+    model = copy.copy(trained)
+    model.classes_ = np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")
+    with pytest.raises(ValueError, match="labels"):
+        model.save(broken)
     assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in saved.iterdir())
     again = DiffusionClassifier.load(broken)
     assert np.array_equal(again.log_likelihood(held_out[0][:2]), trained.log_likelihood(held_out[0][:2]))
+
+
+def test_a_save_that_is_killed_leaves_no_mixture_of_two_runs(trained, broken, monkeypatch):
+    """At each rename of the new parts: the old JSON beside new weights would load, as neither of both runs."""
+    replace, places = os.replace, []
+
+    def killed(source, target, at):
+        places.append(Path(target).name)
+        if len(places) == at:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    for at in (1, 2, 3, 4):
+        places.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", partial(killed, at=at))
+            with pytest.raises(KeyboardInterrupt):
+                trained.save(broken)
+        with pytest.raises(FileNotFoundError, match=r"classifier\.json"):
+            DiffusionClassifier.load(broken)
+        assert (broken / "tokenizer" / "tokenizer.json").exists()
+    assert places[-1] == "classifier.json"
+    trained.save(broken)
+    assert DiffusionClassifier.load(broken).temperature_ == trained.temperature_
+
+
+def test_a_tokenizer_that_cannot_be_renamed_is_put_back(trained, broken, monkeypatch):
+    replace = os.replace
+
+    def refuse(source, target):
+        if Path(source).suffix == ".tmp" and Path(target).name == "tokenizer":
+            raise OSError(13, "Permission denied")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="Permission denied"):
+            trained.save(broken)
+    assert (broken / "tokenizer" / "tokenizer.json").exists()
+    assert sorted(path.name for path in broken.iterdir()) == ["model.safetensors", "tokenizer"]
