@@ -23,7 +23,6 @@ from gencls.likelihood.adaptive import StoppingRule, fit_stopping_rule
 from gencls.likelihood.engine import Scores
 from gencls.likelihood.stopping import REFERENCE_DRAWS
 from gencls.likelihood.store import ScoreStore
-from gencls.training.config import TrainConfig
 
 logger = logging.getLogger("gencls.classifier")
 
@@ -39,10 +38,6 @@ class HeldOutMixin(ScoringMixin):
 
     target_flip_rate: float | None
     level_weighting: str
-
-    def train_config(self) -> TrainConfig:
-        """Return the checked parameters."""
-        raise NotImplementedError
 
     def encode_labels(self, y: ArrayLike) -> NDArray[np.int64]:
         """Return the class index of each label; ValueError on a label that `fit` did not see."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from gencls.likelihood.adaptive import AdaptiveScores, StoppingRule, score_adapt
 from gencls.likelihood.engine import Scores, score_texts
 from gencls.likelihood.estimators import Estimator
 from gencls.likelihood.long_texts import score_long_texts
+from gencls.training.config import TrainConfig
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -55,6 +57,10 @@ class ScoringMixin:
     temperature_: LengthTemperature
     stopping_rule_: StoppingRule | None
     level_weighting_: LevelWeighting
+
+    def train_config(self) -> TrainConfig:
+        """Return the checked parameters."""
+        raise NotImplementedError
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Return the scorable ids of texts, cut as in training."""
@@ -94,14 +100,22 @@ class ScoringMixin:
         Raises
         ------
         ValueError
-            If an option asks for other draws or classes than the stopping rule needs.
+            If an option asks for other draws or classes than the stopping rule needs, or a parameter was set since the
+            fit to what `fit` refuses, also beside the rule and the weights of levels that are fitted.
         """
         check_is_fitted(self)
+        self._check_parameters(estimator)
         if estimator is None and self.stopping_rule_ is not None:
             return self._score_adaptively(token_ids, self.stopping_rule_, options)
         if estimator is None and self.level_weighting_.needs_steps:
             options = {"by_step": True, **options}
         return self._score(token_ids, estimator or self.scoring_estimator(), **options)
+
+    def _check_parameters(self, estimator: Estimator | None) -> None:
+        config, rule = self.train_config(), self.stopping_rule_
+        if estimator is None:  # then these decide how it is scored, whatever the parameters have become since
+            rate = None if rule is None else rule.target_flip_rate
+            replace(config, target_flip_rate=rate, level_weighting=self.level_weighting_.name)
 
     def _score(self, token_ids: Sequence[NDArray[np.int64]], estimator: Estimator, **options: Any) -> Scores:
         own = {"progress": self.progress, "precision": self.precision_, "n_jobs": self.n_jobs}

@@ -176,6 +176,38 @@ def test_options_that_the_rule_decides(adaptive, option):
     adaptive.score_ids(ids, estimator=Estimator("path", 2, 4), **option)
 
 
+REFUSED = [
+    ({}, {"estimator": "paths"}),
+    ({}, {"long_texts": "whole"}),
+    ({}, {"n_mc_samples": 2.0}),
+    ({}, {"options": {"n_steps": 4}}),
+    ({}, {"estimator": "chain", "max_length": 600}),
+    ({"level_weighting": "uniform"}, {"estimator": "elbo"}),
+    ({"level_weighting": "learned"}, {"estimator": "elbo", "level_weighting": "bound"}),
+    ({"target_flip_rate": 0.05}, {"estimator": "chain"}),
+    ({"target_flip_rate": 0.05}, {"order": "left_to_right", "target_flip_rate": None}),
+]
+
+
+@pytest.mark.parametrize(("fitted", "since"), REFUSED, ids=str)
+def test_what_fit_refuses_is_refused_when_it_is_set_later(trained, monkeypatch, fitted, since):
+    model = copy.copy(trained).set_params(**fitted)
+    model._set_uncalibrated()
+    if fitted.get("level_weighting") == "learned":
+        model.level_weighting_ = LevelWeighting("learned", (1.0, 0.5))
+    assert np.isfinite(model.predict_log_proba(["abc"])).all()
+    monkeypatch.setattr("gencls.classifier.scoring.score_texts", lambda *_, **__: pytest.fail("it was scored"))
+    with pytest.raises(ValueError, match=r"^Expected .*; got .*\. \w"):
+        model.set_params(**since).predict(["abc"])
+
+
+def test_an_estimator_that_is_given_needs_no_rule_nor_weights(trained):
+    model, ids = copy.copy(trained).set_params(target_flip_rate=0.05), trained.scoring_ids(["abc"])
+    model._set_uncalibrated()
+    model.set_params(target_flip_rate=None, order="left_to_right")
+    assert model.score_ids(ids, estimator=model.scoring_estimator()).samples.shape == (1, 2, model.n_mc_samples)
+
+
 def test_weights_of_levels_change_the_evidence_and_not_the_likelihood(tiny, toy, texts):
     model = tiny(**QUICK, level_weighting="learned").fit(*toy(80))
     assert len(model.level_weighting_.coefficients) == model.n_steps
