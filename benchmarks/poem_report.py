@@ -22,6 +22,7 @@ from benchmarks.poem_tables import (
     margin_section,
     model_section,
     nats_section,
+    nats_sentences,
     points,
     points_interval,
     structure_section,
@@ -135,18 +136,19 @@ def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) ->
     middle = levels[_near(levels, 0.3)]
     ways, chosen = middle["ways"], middle["chosen"]
     return [
-        f"Hidden tokens from 10 to 60 %, models of size {base}, diffusion against the strongest causal protocol: "
-        f"{verdicts} (95 % interval over {ways[chosen['diffusion']]['n_poems']} test poems).",
+        f"Hidden tokens from 10 to 60 %, models of size {base}, accuracy of diffusion against the strongest causal "
+        f"protocol: {verdicts} (95 % interval over {ways[chosen['diffusion']]['n_poems']} test poems).",
         "At 30 %: "
         + ", ".join(
             f"{way_title(name)} {100 * ways[name]['accuracy']:.2f} %"
             for name in dict.fromkeys([chosen["diffusion"], chosen["rival"], "causal left", "bigram"])
         )
         + ".",
+        *nats_sentences(metrics),
         *_of_pretrained(metrics),
-        f"{_shared(record['data']['contamination'])} {record['minutes']:.0f} minutes on {record['n_cores']} cores "
-        f"({record['device']}), of which the process ran {record['processor_minutes']:.0f}; "
-        f"made by {record['command']}.",
+        f"{_shared(record['data']['contamination'])} {record['minutes']:.0f} minutes by the clock and "
+        f"{record['processor_minutes']:.0f} processor minutes, on {record['n_cores']} cores ({record['device']}); made "
+        f"by {record['command']}.",
     ]
 
 
