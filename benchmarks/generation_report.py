@@ -59,8 +59,9 @@ Perplexity is that of SmolLM2 on the new text behind its beginning, all in lower
 not depend on the judge's tokens. It is **lowest for text that repeats itself**, so it says something only beside
 distinct-n (share of different n-grams of words over all texts; higher is more varied), self-BLEU-4 (lower is more
 varied), repetition (share of repeated 4-grams inside a text) and the MAUVE-style area (divergence of the judge's last
-states from those of {n_reference} other human texts, {n_clusters} clusters; the human row is what a perfect
-model would get). A copied run is the longest run of tokens that stands in a training text as it is; a long one has 12
+states from those of {n_reference} other human texts, {n_clusters} clusters). Distinct-n, self-BLEU and the area change
+with the number of texts: compare them among the settings, which have equally many, and not with rows of fewer.
+A copied run is the longest run of tokens that stands in a training text as it is; a long one has 12
 tokens or more. What would disappoint: a setting that is better in perplexity and worse in everything else.
 
 ## Writers
@@ -189,7 +190,7 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         writers=table(head, ([TITLES.get(name, name), str(row["n_samples"]), *_cells(row)] for name, row in writers)),
         verdict=_verdict(results["orders"]),
         orders=table(
-            ["steps", "difference [95 %]"], ([str(row["steps"]), _interval(row)] for row in results["orders"])
+            ["steps", "difference [95 %]"], ([str(row["steps"]), _interval(row)] for row in results["orders"] if row["steps"] > 1)
         ),
         settings=table(
             ["factor", "value", *_COLUMNS], ([row["factor"], row["value"], *_cells(row)] for row in results["settings"])
@@ -246,18 +247,18 @@ def _interval(row: Row) -> str:
 
 
 def _verdict(rows: Sequence[Row]) -> str:
-    """One sentence on whether confidence order is better at equal steps."""
+    """One sentence on whether the judge prefers the confidence order at equal steps."""
     several = [row for row in rows if row["steps"] > 1]  # in one step there is no order
     better = [row["steps"] for row in several if row["interval"][1] < 0]
     worse = [row["steps"] for row in several if row["interval"][0] > 0]
     if several and len(better) == len(several):
-        return "Confidence is better at every number of steps."
+        return "The judge prefers confidence at every number of steps above one; its texts are also less varied (Settings)."
     listed = [
         f"{word} at {', '.join(map(str, steps))} steps"
         for word, steps in (("better", better), ("worse", worse))
         if steps
     ]
-    return f"Confidence is {' and '.join(listed) or 'not distinguishable from random'}; otherwise undecided."
+    return f"Confidence is {' and '.join(listed) or 'not distinguishable from random'} for the judge; otherwise undecided."
 
 
 def _speed(row: Row) -> list[str]:

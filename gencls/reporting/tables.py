@@ -148,7 +148,7 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
         ("forwards per text and class", _count(diffusion.get("forwards_per_text_per_class"))),
         *_draw_facts(diffusion.get("draws")),
         ("temperature, L in tokens", law),
-        ("bound, own class", f"{number(diffusion.get('nats_per_token'))} nats per token"),
+        ("bound of the steps that decide, own class", f"{number(diffusion.get('nats_per_token'))} nats per token"),
         ("unigram entropy", f"{number(diffusion.get('unigram_nats_per_token'))} nats per token"),
         ("evaluation, wall time", duration(run.get("wall_seconds"))),
     ]
