@@ -21,7 +21,7 @@ test: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.imdb_demo --run runs/imdb-demo --output reports/imdb-demo
 
-# Poem completion against causal models, in at most an hour on two cores; GENCLS_POEMS names a file of modern poems.
+# Poem completion against causal models, an hour and a half on two cores; GENCLS_POEMS names a file of modern poems.
 poems: $(STAMP)
 	$(BIN)/gencls benchmark poems --preset cpu
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
+from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
 
@@ -108,18 +109,7 @@ def reported_rows(data: str, output: Path, config: Mapping[str, Any]) -> list[di
     told = read_json(path)
     if told["run"]["config"] != config:
         return []
-    return [{**row, "correct": unpacked(row["correct"], config["n_test"])} for row in told["rows"]]
-
-
-def packed(correct: Sequence[int]) -> str:
-    """Return zeros and ones as hexadecimal digits, four in each."""
-    return np.packbits(np.array(correct, dtype=bool)).tobytes().hex()
-
-
-def unpacked(digits: str, n_texts: int) -> list[int]:
-    """Return what `packed` was given."""
-    found: list[int] = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8), count=n_texts).tolist()
-    return found
+    return [{**row, "correct": unpacked(row["correct"], config["n_test"]).astype(int).tolist()} for row in told["rows"]]
 
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_results import Row, plain_rows
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
-from gencls.evaluation.language_model import BOUND_STEPS
+from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
 from gencls.reporting.tables import p_value
@@ -43,7 +43,8 @@ once.
 Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
 same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
 words, NB-SVM and TF-IDF see the full text, all others the same cut tokens; the encoder, with all its layers, sees as
-many training texts as both stages of the generative model together.
+many training texts as both stages of the generative model together. One training of each model and seed: intervals are
+over test texts alone.
 
 {accuracy}
 
@@ -57,15 +58,16 @@ A model wins where the interval of the paired difference leaves zero out.
 
 ## Language model or linear classifier in disguise?
 
-Nats per token of the test texts under their own class ({steps} path steps), beside the unigram of the training texts. A
-good accuracy at the unigram's entropy is a linear classifier in disguise.
+Nats per token of test texts, at most {n_bound} of them, under their own class ({steps} path steps), beside the unigram
+of the training texts. A good accuracy at the unigram's entropy is a linear classifier in disguise.
 
 {language}
 
 ## Calibration
 
 After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
-calibrated model of the same confidences would land ("null").
+calibrated model of the same confidences would land ("null"). Drawing texts again raises the ECE, so that its
+own interval lies too high and can leave out the value itself: judge by the null.
 
 {calibration}
 
@@ -170,6 +172,7 @@ def page(
         ),
         wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _by_data(rows))),
         steps=BOUND_STEPS,
+        n_bound=BOUND_TEXTS,
         language=table(of_language, map(_language, evaluations)),
         calibration=table(
             ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)

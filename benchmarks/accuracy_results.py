@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters_by_length, read_held_out_scores
+from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
 from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
@@ -150,21 +151,35 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
     Returns
     -------
     evaluations, rows : list of dict
-        By data set and seed. Where the generative variant was evaluated here, all is of here; where it was not, but is
-        in the report, all is of the report: a difference is paired on texts, which a report does not have.
+        By data set and seed. A report that does not tell which texts were right can be compared with nothing: what it
+        says of a data set and seed stands until the generative variant is evaluated here.
     """
-    here = {_place(row) for row in evaluations if row["variant"] == "generative"}
-    kept = {
-        name: [row for row in report.get(name, ()) if _place(row) not in here] for name in ("evaluations", "models")
-    }
-    reported = {_place(row) for row in kept["models"]}
-    own = [row for row in evaluations if _place(row) not in reported]
+    here = {(_place(row), row["variant"]) for row in evaluations}
+    old = [row for row in report.get("evaluations", ()) if (_place(row), row["variant"]) not in here]
+    fixed = {_place(row) for row in old if row["variant"] == "generative" and "correct" not in row}
     for row in evaluations:
-        if _place(row) in reported:
+        if _place(row) in fixed:
             logger.warning("%s is not in the summary: the generative run beside it is not here", row["run"])
-    if reported:
-        logger.info("kept from the earlier summary: %s", ", ".join(sorted({name for name, _ in reported})))
-    return sorted([*own, *kept["evaluations"]], key=_place), sorted([*compared(own), *kept["models"]], key=_place)
+    if old:
+        logger.info("kept from the earlier summary: %s", ", ".join(row["run"] for row in old))
+    told = [row for row in report.get("evaluations", ()) if _place(row) in fixed]
+    free = [_with_arrays(row) for row in (*evaluations, *old) if _place(row) not in fixed]
+    rows = [*compared(free), *(row for row in report.get("models", ()) if _place(row) in fixed)]
+    return sorted([*free, *told], key=_order), sorted(rows, key=_place)
+
+
+def _with_arrays(row: Row) -> Row:
+    """An evaluation with its arrays, those of a report unpacked."""
+    correct = row["correct"].items()
+    n_texts = row["n_texts"]
+    return {
+        **row,
+        "correct": {name: unpacked(said, n_texts) if isinstance(said, str) else said for name, said in correct},
+    }
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    return _place(row), row["variant"]
 
 
 def _place(row: Row) -> tuple[str, int]:
@@ -180,5 +195,8 @@ def difference(correct: Mapping[str, np.ndarray], name: str) -> Row:
 
 
 def plain_rows(evaluations: Sequence[Row]) -> list[Row]:
-    """Return the evaluations without their arrays, for JSON."""
-    return [{name: value for name, value in row.items() if name != "correct"} for row in evaluations]
+    """Return the evaluations for JSON, their arrays packed."""
+    arrays = (row.get("correct", {}) for row in evaluations)
+    texts = ({name: packed(right) for name, right in correct.items()} for correct in arrays)
+    pairs = zip(evaluations, texts, strict=True)
+    return [{**row, "correct": found} if found else dict(row) for row, found in pairs]

@@ -79,11 +79,14 @@ def plot_agreement(points: pd.DataFrame) -> Figure:
         line = "-" if rule == RULES["fixed"] else ":"
         ax.errorbar(part["forwards"], part["flip_rate"], bars, label=str(rule), linestyle=line, **style)
         for _, point in part.dropna(subset=["target"]).iterrows():
-            offset = (5, 6 if rule == RULES["naive"] else -12)
             place = (point["forwards"], point["flip_rate"])
+            offset = (8, 8 if rule == RULES["naive"] else -14)
             ax.annotate(f"{point['target']:g}", place, offset, textcoords="offset points", color=LIGHT.muted)
     for target in points["target"].dropna().unique():
         ax.axhline(target, color=LIGHT.muted, linewidth=0.6, linestyle="--", zorder=0)
+        end = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 7}
+        ax.annotate(f"target {target:g}", (1.0, target), color=LIGHT.muted, **end)
+    ax.grid(axis="y", visible=False)  # the lines that count are the targets'
     ax.set_yscale("log")
     ax.set(xlabel="mean forwards per text and class", ylabel="share of changed decisions")
     _powers_of_two(ax)
@@ -93,12 +96,15 @@ def plot_agreement(points: pd.DataFrame) -> Figure:
 
 
 def prepare_speed(speed: Mapping[str, Any]) -> pd.DataFrame:
-    """Bring the scorers' agreement and seconds per text in the form of the figure, seconds in proportion to draws."""
+    """Bring the scorers' agreement and seconds per text in the form of the figure, seconds in proportion to draws.
+
+    What was measured on fewer texts is left out: it does not compare.
+    """
     ours = {"name": "ours", "n_texts": speed["n_texts"], "seconds": speed["our_seconds"]}
     rows = [{**ours, "agreement": speed["our_agreement"], "accuracy": speed["our_accuracy"]}]
     for row in speed["rivals"]:
         known = speed["speedups"].get(row["name"])
-        if known is not None:
+        if known is not None and row["n_texts"] == speed["n_texts"]:
             seconds = known["seconds"] / known["draws"] * row["draws"]
             rows.append({key: row[key] for key in ("name", "n_texts", "agreement", "accuracy")} | {"seconds": seconds})
     return pd.DataFrame(rows)
@@ -109,11 +115,10 @@ def plot_speed(points: pd.DataFrame) -> Figure:
     figure, axes = _figure(2, width=8.4)
     for ax, column in zip(axes, ("agreement", "accuracy"), strict=True):
         names = list(dict.fromkeys(points["name"]))
-        for (name, n_texts), part in points.sort_values("seconds").groupby(["name", "n_texts"], sort=False):
-            number, is_whole = names.index(name), n_texts == points["n_texts"].max()
-            style = {"color": LIGHT.palette[number], "marker": MARKERS[number], "linestyle": "-" if is_whole else ":"}
-            label = str(name) if is_whole else f"{name}, {n_texts} texts"
-            ax.plot(part["seconds"], part[column], label=label, **style)
+        for name, part in points.sort_values("seconds").groupby("name", sort=False):
+            number = names.index(name)
+            style = {"color": LIGHT.palette[number], "marker": MARKERS[number]}
+            ax.plot(part["seconds"], part[column], label=str(name), **style)
         ax.set_xscale("log")
         ax.set(xlabel="seconds per text", ylabel=column if column == "accuracy" else "agreement with 1 024 forwards")
         sns.despine(ax=ax)

@@ -170,8 +170,9 @@ def speed_sentence(name: str, row: Row) -> str:
     if row["reaches"]:
         return f"**{name}** agrees as often as we do at {row['draws']} draws: {times}. {published}"
     return (
-        f"**{name}** does not agree as often as we do at any number of draws tried. The ratio is a *lower bound*, at "
-        f"{row['draws']} draws: at least {times}. {published}"
+        f"**{name}** agrees less often than we do up to {row['draws']} draws, the intervals apart. The ratio there is "
+        f"a *lower bound*: at least {times}. Where more draws are in the table, they are of too few texts to tell. "
+        f"{published}"
     )
 
 

@@ -9,7 +9,7 @@ Time and agreement are measured apart, because agreement needs many texts and th
 
 A rival's time grows with its draws in proportion, and its agreement grows with them, up to where its own estimator
 stops: so for every rival there is a list of draws, and the fewest that agree as often as ours do are what it is charged
-with. If none does, the ratio at the most draws tried is a *lower bound*, and is named so.
+with. If none does, the ratio at the most draws at which it clearly agrees less is a *lower bound*, and is named so.
 """
 
 from __future__ import annotations
@@ -217,7 +217,9 @@ def spread_rows(lengths: IntArray, n_rows: int, shift: int) -> IntArray:
     return np.asarray(order[(np.arange(n_rows) * n_texts // n_rows + middle + shift) % n_texts], dtype=np.int64)
 
 
-def draws_needed(rows: Sequence[dict[str, Any]], name: str, *, most: int | None = None) -> tuple[int, bool]:
+def draws_needed(
+    rows: Sequence[dict[str, Any]], name: str, *, ours: float, most: int | None = None
+) -> tuple[int, bool]:
     """Return the fewest draws of a rival that agree as often as we do on the same texts, and whether any do.
 
     Parameters
@@ -225,23 +227,34 @@ def draws_needed(rows: Sequence[dict[str, Any]], name: str, *, most: int | None 
     rows : sequence of dict
         Of `rival_rows`.
     name : str
+    ours : float
+        Lower end of the interval of our agreement, on all texts.
     most : int, optional
         Draws beyond this are not charged.
 
     Returns
     -------
     tuple of int and bool
-        The most draws tried and False, if none agree as often.
+        If none agree as often, False, and the most draws whose interval lies below ours (the fewest, if none does):
+        more were tried on few texts, which cannot tell.
     """
     own = [row for row in rows if row["name"] == name and (most is None or row["draws"] <= most)]
     reaching = [row["draws"] for row in own if row["agreement"] >= row["our_agreement"]]
-    return (min(reaching), True) if reaching else (max(row["draws"] for row in own), False)
+    if reaching:
+        return min(reaching), True
+    clear = [row["draws"] for row in own if row["agreement_high"] < ours]
+    return max(clear, default=min(row["draws"] for row in own)), False
 
 
 def speedup(
-    pairs: Sequence[Mapping[str, float]], rows: Sequence[dict[str, Any]], name: str, *, most: int | None = None
+    pairs: Sequence[Mapping[str, float]],
+    rows: Sequence[dict[str, Any]],
+    name: str,
+    *,
+    ours: float,
+    most: int | None = None,
 ) -> dict[str, Any]:
-    """Return the median ratio of seconds per text at equal agreement.
+    """Return the median ratio of seconds per text at equal agreement; parameters as in `draws_needed`.
 
     Returns
     -------
@@ -249,7 +262,7 @@ def speedup(
         draws, reaches (False: the ratio is a lower bound), ratio (median), ratios, seconds (per text, median),
         published_ratio (at the published draws).
     """
-    draws, reaches = draws_needed(rows, name, most=most)
+    draws, reaches = draws_needed(rows, name, ours=ours, most=most)
     factor = draws / PUBLISHED[name]
     published = np.array([pair[name] / pair["ours"] for pair in pairs])
     return {

@@ -190,7 +190,8 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         writers=table(head, ([TITLES.get(name, name), str(row["n_samples"]), *_cells(row)] for name, row in writers)),
         verdict=_verdict(results["orders"]),
         orders=table(
-            ["steps", "difference [95 %]"], ([str(row["steps"]), _interval(row)] for row in results["orders"] if row["steps"] > 1)
+            ["steps", "difference [95 %]"],
+            ([str(row["steps"]), _interval(row)] for row in results["orders"] if row["steps"] > 1),
         ),
         settings=table(
             ["factor", "value", *_COLUMNS], ([row["factor"], row["value"], *_cells(row)] for row in results["settings"])
@@ -252,13 +253,15 @@ def _verdict(rows: Sequence[Row]) -> str:
     better = [row["steps"] for row in several if row["interval"][1] < 0]
     worse = [row["steps"] for row in several if row["interval"][0] > 0]
     if several and len(better) == len(several):
-        return "The judge prefers confidence at every number of steps above one; its texts are also less varied (Settings)."
+        return "The judge prefers confidence at every number of steps above one; its texts are also less varied."
     listed = [
         f"{word} at {', '.join(map(str, steps))} steps"
         for word, steps in (("better", better), ("worse", worse))
         if steps
     ]
-    return f"Confidence is {' and '.join(listed) or 'not distinguishable from random'} for the judge; otherwise undecided."
+    return (
+        f"Confidence is {' and '.join(listed) or 'not distinguishable from random'} for the judge; otherwise undecided."
+    )
 
 
 def _speed(row: Row) -> list[str]:

@@ -300,7 +300,8 @@ def data_section(facts: Mapping[str, Any]) -> Section:
         f"{report['dropped']['validation']} validation poems that are near-copies of a held-out one (a common run of "
         "half the shorter poem's letters).",
         f"{facts['characters']} tokens in the vocabulary, {facts['train_tokens']} tokens in training. Of a held-out "
-        f"poem the first lines are used, up to {facts['max_length']} characters; {100 * facts['test_poems_cut']:.0f} % of the test poems are "
+        f"poem the first lines are used, up to {facts['max_length']} characters; "
+        f"{100 * facts['test_poems_cut']:.0f} % of the test poems are "
         "longer. Characters seen less than twice in training are never hidden.",
     ]
     return Section("Poems", paragraphs, ["split", "poems", "authors"], rows)

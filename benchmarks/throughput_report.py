@@ -28,6 +28,8 @@ from gencls.reporting.records import target_row, write_targets
 SCORING_TARGET, TRAINING_TARGET, MEMORY_TARGET = 0.60, 0.45, 2.0
 #: A time of at most this part of the plain engine's pays for an option.
 WORTHWHILE = 0.9
+#: Modes whose classes share a network.
+SHARING = ("conditional", "prompt", "adapter")
 #: Share of positions that may be computed for nothing.
 MOST_PADDING = 0.05
 PAGE = """\
@@ -37,6 +39,8 @@ PAGE = """\
 Made by `{command}`.
 
 {targets}
+
+Scoring's target is that of texts of {texts}.
 
 ![fractions of the matrix product's rate](fractions.png)
 
@@ -119,9 +123,10 @@ one. {option_verdict}
 
 A fraction near one would be a program that does nothing but large matrix products. What keeps scoring below: exp over
 the vocabulary, the attention's softmax, and Python. What would disappoint: a fraction that falls with the length of the
-texts, memory that grows with their number, or a ratio of classes near their number where the classes share the
-network.
+texts, or a ratio of classes near their number where the classes share the network. {seen}
 """
+#: A ratio of at least this part of another one is as good as it.
+NEARLY = 0.9
 
 
 def write_report(results: Mapping[str, Any], record: Mapping[str, Any], output: Path) -> Path:
@@ -160,6 +165,8 @@ def markdown(results: Mapping[str, Any], record: Mapping[str, Any], targets: Seq
         minutes=record["wall_seconds"] / 60,
         command=record["command"],
         targets=targets_table(targets, ".3g"),
+        texts=results["scoring"][0]["texts"],
+        seen=disappointments(results),
         best=f"{machine['best']['dtype']}, {machine['best']['size']}",
         machine=machine_table(machine),
         scoring=scoring_table(results["scoring"]),
@@ -214,6 +221,21 @@ def class_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     largest = {mode_title(row): row for row in sorted(rows, key=lambda row: int(row["n_classes"]))}
     parts = [f"{title} {row['ratio']:.1f} for {row['classes_ratio']:g}" for title, row in largest.items()]
     return f"Time for times the classes: {'; '.join(parts)}."
+
+
+def disappointments(results: Mapping[str, Any]) -> str:
+    """Say which of the things that would disappoint were seen."""
+    short, long = results["scoring"][0], results["scoring"][-1]
+    seen = []
+    if long["fraction"] < NEARLY * short["fraction"]:
+        shares = f"{percent(short['fraction'])} at {short['texts']}, {percent(long['fraction'])} at {long['texts']}"
+        seen.append(f"the fraction falls with the length ({shares})")
+    shared = [row for row in results["classes"] if row["mode"] in SHARING and row["classes_ratio"] > 1]
+    for row in shared:
+        if row["ratio"] >= NEARLY * row["classes_ratio"]:
+            times = f"{row['ratio']:.1f} times for {row['classes_ratio']:g}"
+            seen.append(f"mode {mode_title(row)} saves next to nothing at {row['n_classes']} classes ({times})")
+    return f"Of these, seen here: {'; '.join(seen)}." if seen else "Nothing of these was seen here."
 
 
 def _padding_verdict(rows: Sequence[Mapping[str, Any]]) -> str:

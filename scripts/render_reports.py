@@ -1,4 +1,4 @@
-"""Write the pages, figures and targets of finished reports again from their numbers, after a change of words or figures.
+"""Write the pages, figures and targets of finished reports again from their numbers, after a change of words.
 
     python scripts/render_reports.py reports
 

@@ -57,8 +57,8 @@ def _network_sentence(metrics: Metrics) -> str:
         if gain > 0:
             return "So the network adds to what its own count tables know of the class."
         return (
-            "So the network takes away from the decision of its own count tables (words and neighbouring pairs): for the "
-            "decision alone, the tables are the better classifier, and the network is their language model."
+            "So the network takes away from the decision of its own count tables (words and neighbouring pairs): for "
+            "the decision alone, the tables are the better classifier, and the network is their language model."
         )
     return (
         "So the network adds nothing to the decision that its own count tables (words and neighbouring pairs) "
@@ -92,7 +92,9 @@ def _language_model_sentence(row: Mapping[str, Any]) -> str:
     if bound is None or unigram is None:
         return ""
     gain, error, steps = unigram - bound, row.get("bound_nats_per_token_se"), row.get("bound_steps")
-    measured = "" if error is None else f" (\u00b1\u00a0{number(error, 2)}; {steps} path steps, {row['bound_texts']} texts)"
+    measured = (
+        "" if error is None else f" (\u00b1\u00a0{number(error, 2)}; {steps} path steps, {row['bound_texts']} texts)"
+    )
     verdict = "it uses context" if gain > 0 else "it is no better than word frequencies as a model of text"
     return (
         f"As a language model it needs at most {number(bound, 2)} nats per token{measured}, {abs(gain):.2f} "

@@ -127,27 +127,39 @@ def test_a_summary_of_nothing_is_refused(tmp_path):
 
 
 def test_a_summary_keeps_what_was_run_elsewhere(report, tmp_path):
-    output = shutil.copytree(report, tmp_path / "report")
-    before = read(output, "results.json")
-    other = [{**row, "data": "zebra"} for row in before["models"]]
-    write_json(output / "results.json", {**before, "evaluations": [], "models": other})
-    runs = report.parent / "runs"
+    """From the numbers alone: the page of a summary without any run here is the same."""
+    output, nothing = shutil.copytree(report, tmp_path / "report"), tmp_path / "nothing"
+    before = {path.name: path.read_bytes() for path in output.iterdir() if path.name != "run.json"}
+    summarise(nothing, output, size="cpu", command="python -m benchmarks.accuracy")
+    assert {path.name: path.read_bytes() for path in output.iterdir() if path.name != "run.json"} == before
+    with pytest.raises(ValueError, match="an evaluation to summarise"):  # that report is of another size
+        summarise(nothing, output, size="gpu", command="c")
+
+
+def test_a_run_here_is_compared_with_what_was_run_elsewhere(report, tmp_path):
+    output, runs = tmp_path / "report", tmp_path / "runs"
+    generative, hybrid = (report.parent / "runs" / f"toy-{name}-0" for name in ("generative", "hybrid"))
+    shutil.copytree(generative, runs / generative.name)
     summarise(runs, output, size="cpu", command="c")
-    found = [(row["data"], row["model"], row["accuracy"]) for row in read(output, "results.json")["models"]]
-    expected = [(row["data"], row["model"], row["accuracy"]) for row in [*before["models"], *other]]
-    assert found == expected  # this run's and the other's, in order
-    summarise(runs, output, size="gpu", command="c")
-    assert len(read(output, "results.json")["models"]) == len(before["models"])  # one of another size is not joined
+    shutil.rmtree(runs / generative.name)
+    shutil.copytree(hybrid, runs / hybrid.name)
+    summarise(runs, output, size="cpu", command="c")
+    assert read(output, "results.json") == read(report, "results.json")
 
 
-def test_a_run_without_its_generative_twin_leaves_the_report_as_it_was(report, tmp_path, caplog):
-    output = shutil.copytree(report, tmp_path / "report")
+def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):
+    output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
     before = read(output, "results.json")
-    runs = tmp_path / "runs"
+    for row in before["evaluations"]:
+        del row["correct"]
+    write_json(output / "results.json", before)
     shutil.copytree(report.parent / "runs" / "toy-hybrid-0", runs / "toy-hybrid-0")
     summarise(runs, output, size="cpu", command="c")
     assert read(output, "results.json") == before
     assert "toy-hybrid-0 is not in the summary" in caplog.text
+    shutil.copytree(report.parent / "runs" / "toy-generative-0", runs / "toy-generative-0")
+    summarise(runs, output, size="cpu", command="c")
+    assert read(output, "results.json") == read(report, "results.json")
 
 
 def test_differences_are_paired():

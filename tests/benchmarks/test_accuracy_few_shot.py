@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks import accuracy_few_shot
 from benchmarks.accuracy_few_shot import ADAPTED, Config, few_shot, main, parser
-from benchmarks.accuracy_few_shot_report import crossed_mean, packed, page, unpacked
+from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
+from benchmarks.packed import packed, unpacked
 from gencls.data.dataset import TextSplit
 from gencls.data.storage import read_json
 from gencls.training.config import TrainConfig
@@ -60,7 +61,7 @@ def report(tmp_path_factory, toy, table, config):
 @pytest.mark.parametrize("n_texts", [1, 8, 13])
 def test_rows_are_told_in_few_digits(n_texts):
     correct = np.random.default_rng(n_texts).integers(0, 2, n_texts).tolist()
-    assert unpacked(packed(correct), n_texts) == correct
+    assert unpacked(packed(correct), n_texts).tolist() == correct
 
 
 def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(report):
@@ -71,7 +72,7 @@ def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(rep
     assert [(row["size"], row["seed"], row["model"]) for row in rows] == [
         (*draw, model) for draw in draws for model in MODELS
     ]
-    assert [{**row, "correct": unpacked(row["correct"], 10)} for row in rows] == again
+    assert [{**row, "correct": unpacked(row["correct"], 10).tolist()} for row in rows] == again
     assert all(np.mean(row["correct"]) == row["accuracy"] and len(row["correct"]) == 10 for row in again)
     (picture,) = folder.glob("*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")

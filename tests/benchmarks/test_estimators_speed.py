@@ -24,7 +24,7 @@ from benchmarks.rivals import llada
 
 
 def row(draws, agreement, ours=0.99, name=EARLIER):
-    return {"name": name, "draws": draws, "agreement": agreement, "our_agreement": ours}
+    return {"name": name, "draws": draws, "agreement": agreement, "agreement_high": agreement, "our_agreement": ours}
 
 
 def test_a_pair_is_seconds_per_text_of_both_sides():
@@ -56,14 +56,20 @@ def test_few_texts_are_as_long_as_all():
 
 def test_a_rival_is_charged_with_the_fewest_draws_that_agree():
     rows = [row(5, 0.7), row(20, 0.99), row(80, 0.995), row(80, 0.5, name=LLADA)]
-    assert draws_needed(rows, EARLIER) == (20, True)
-    assert draws_needed(rows[:1], EARLIER) == (5, False)
-    assert draws_needed(rows, EARLIER, most=5) == (5, False)
+    assert draws_needed(rows, EARLIER, ours=0.98) == (20, True)
+    assert draws_needed(rows[:1], EARLIER, ours=0.98) == (5, False)
+    assert draws_needed(rows, EARLIER, ours=0.98, most=5) == (5, False)
+
+
+def test_a_rival_that_few_texts_cannot_tell_from_us_is_not_charged_with_their_draws():
+    rows = [row(5, 0.7), {**row(20, 0.9), "agreement_high": 0.97}, {**row(80, 0.93), "agreement_high": 0.99}]
+    assert draws_needed(rows, EARLIER, ours=0.98) == (20, False)
+    assert draws_needed(rows[2:], EARLIER, ours=0.98) == (80, False)
 
 
 def test_the_speedup_is_the_median_ratio_in_proportion_to_the_draws():
     pairs = [{"ours": 0.1, EARLIER: seconds} for seconds in (1.0, 2.0, 9.0)]
-    found = speedup(pairs, [row(5, 0.7), row(20, 0.8)], EARLIER)
+    found = speedup(pairs, [row(5, 0.7), row(20, 0.8)], EARLIER, ours=0.98)
     assert (found["draws"], found["reaches"]) == (20, False)
     assert found["ratio"] == pytest.approx(20 * 4)
     assert found["published_ratio"] == pytest.approx(20)

@@ -108,7 +108,7 @@ def test_orders_are_compared_on_the_same_texts():
     (row,) = compare_orders(rows, seed=0)
     assert (row["steps"], row["value"]) == (4, pytest.approx(-1.0))
     assert tuple(row["interval"]) == pytest.approx((-1.0, -1.0))
-    assert "better at every" in _verdict([row])
+    assert "prefers confidence at every" in _verdict([row])
     assert "not distinguishable" in _verdict([{**row, "interval": (-1, 1)}])
     assert "worse at 4 steps" in _verdict([{**row, "interval": (1, 2)}, {**row, "steps": 8, "interval": (-1, 1)}])
 
