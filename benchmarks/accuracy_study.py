@@ -62,8 +62,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
 }
-#: Log odds of the training's classes, nats, from which a temperature is taken to move decisions.
-UNEQUAL = 0.01
+#: What is fitted to the recipe's own scoring and decides; a temperature moves no decision.
+FITTED = {"level_weighting", "target_flip_rate"}
 
 
 def study(
@@ -158,7 +158,7 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     own = set(classifier.get_params(deep=False))
     classifier.set_params(**{name: getattr(config, name) for name in SCORING_OPTIONS if name in own})
     _, dataset, splits = load_run_data(folder)
-    if _needs_calibration(classifier, config, base.config):
+    if any(getattr(config, name) != getattr(base.config, name) for name in FITTED):
         classifier.calibrate(splits["calibration"].texts, names_of(dataset, splits["calibration"]))
     part = splits["validation"] if limit is None else stratified_sample(splits["validation"], limit, seed=0)
     labels = classifier.encode_labels(names_of(dataset, part))
@@ -173,17 +173,6 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
         "adapt_steps": classifier.training_record_["adapt"]["steps"],
         "class_steps": classifier.training_record_["classes"]["steps"],
     }
-
-
-def _needs_calibration(classifier: DiffusionClassifier, config: TrainConfig, own: TrainConfig) -> bool:
-    """Whether what was fitted to the recipe's own scoring decides in another one.
-
-    A temperature does where classes differ in size; weights of levels and a stopping rule do everywhere.
-    """
-    changed = {name for name in SCORING_OPTIONS if getattr(config, name) != getattr(own, name)}
-    if changed & {"level_weighting", "target_flip_rate"}:
-        return True
-    return bool(changed) and float(np.ptp(classifier.log_prior_)) > UNEQUAL
 
 
 def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:

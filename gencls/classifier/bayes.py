@@ -10,7 +10,8 @@ Three rules follow, and this module keeps them:
   decide.
 * noise that the classes share cancels in the log-odds, so their standard error is that of the *paired*
   difference.
-* a temperature tempers the evidence and leaves the prior alone, see `log_posterior`.
+* a temperature tempers the evidence and leaves the given prior alone, see `log_posterior`; the prior that it was
+  fitted under is a part of what `calibration` tempers.
 
 Axes: N texts, C classes, K draws. float64, natural logarithms (nats). No torch here.
 """
@@ -76,7 +77,7 @@ def log_posterior(log_likelihood: ArrayLike, log_prior: ArrayLike, temperature: 
     Parameters
     ----------
     log_likelihood : array (N, C), nats
-    log_prior : array (C,), nats
+    log_prior : array (C,) or (N, C), nats
     temperature : float or array (N,)
         Positive; one for all texts, or one for each.
 

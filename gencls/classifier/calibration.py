@@ -4,7 +4,12 @@ A summed log-ratio saturates. A model that errs by 0.05 nat per token is off by 
 "sure", whether right or wrong. If errors of tokens were independent, evidence would grow as L and its noise
 as sqrt(L); they are not, so the exponent b is fitted, on scores of texts that took no part in training:
 
-    minimise  sum_i -log softmax( log p(x_i | c) / T(L_i) + log P(c) )[y_i]  +  (ridge on log T and b)
+    minimise  sum_i -log softmax( (log p(x_i | c) + log P(c)) / T(L_i) )[y_i]  +  (ridge on log T and b)
+
+So under the prior of the fit the temperature moves no decision. (With the prior left as it is, a temperature well above
+one, which most errors of a sure model ask for, lets the largest classes take the texts of the small ones.) Another
+prior shifts the calibrated posterior by Bayes' rule, log P'(c) - log P(c), which needs no new calibration (Saerens et
+al. 2002, equation 4), and a text without tokens gets the prior.
 
 The ridge is a wide normal prior (sd 10 on log T at the typical length, sd 1 on b). It decides only what the
 data leave open: b when all texts have one length, T when the data are separable or the scores do not differ
@@ -18,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,11 +55,14 @@ class LengthTemperature:
     shortest : float
         Texts of fewer tokens get the temperature of this length. Held-out texts say nothing of lengths that they do not
         have, and a power law drawn on to a handful of tokens makes a short text absurdly sure.
+    log_prior : tuple of C float, nats, optional
+        Prior of the fit, which is tempered with the evidence. Without it no prior is tempered.
     """
 
     a: float = 1.0
     b: float = 0.0
     shortest: float = 1.0
+    log_prior: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.a) and np.isfinite(self.b) and self.a > 0):
@@ -68,7 +77,7 @@ class LengthTemperature:
         Parameters
         ----------
         lengths : array (N,), tokens
-            A text of no tokens counts as one token: its score is zero for all classes, so T does not matter.
+            A text of no tokens counts as one token: its score is zero for all classes, and its prior is not tempered.
 
         Returns
         -------
@@ -83,21 +92,36 @@ class LengthTemperature:
 
     def log_proba(self, log_likelihood: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
         """Calibrated log posterior, (N, C) in nats, of scores (N, C), lengths (N,) and a log prior (C,)."""
-        return log_posterior(log_likelihood, log_prior, self.temperature(lengths))
+        t = self.temperature(lengths)
+        return log_posterior(log_likelihood, self.tempered_prior(lengths, log_prior), t)
 
-    def as_dict(self) -> dict[str, float]:
+    def tempered_prior(self, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
+        """Log prior (N, C) beside tempered scores, nats: the fit's over T, and what another one (C,) differs by."""
+        prior = np.asarray(log_prior, dtype=np.float64)
+        is_text = np.asarray(lengths)[:, None] > 0
+        own = np.where(is_text, 0.0 if self.log_prior is None else np.asarray(self.log_prior), 0.0)
+        return np.asarray(prior + (1 / self.temperature(lengths)[:, None] - 1) * own)
+
+    def untempered_prior(self, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
+        """Log prior (N, C) beside scores as they are, nats, that decides as `log_proba` does with `log_prior` (C,)."""
+        return np.asarray(self.temperature(lengths)[:, None] * self.tempered_prior(lengths, log_prior))
+
+    def as_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
-        return {"a": float(self.a), "b": float(self.b), "shortest": float(self.shortest)}
+        prior = None if self.log_prior is None else list(self.log_prior)
+        return {"a": float(self.a), "b": float(self.b), "shortest": float(self.shortest), "log_prior": prior}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> LengthTemperature:
-        """Inverse of `as_dict`."""
+    def from_dict(cls, values: Mapping[str, Any]) -> LengthTemperature:
+        """Inverse of `as_dict`; one of before priors were tempered leaves them as they are."""
         if not {"a", "b"} <= set(values):
             raise ValueError(
                 f"LengthTemperature: expected the keys a and b, got {sorted(values)}. "
                 "Fit it again with fit_temperature."
             )
-        return cls(float(values["a"]), float(values["b"]), float(values.get("shortest", 1.0)))
+        prior = values.get("log_prior")
+        numbers = float(values["a"]), float(values["b"]), float(values.get("shortest", 1.0))
+        return cls(*numbers, None if prior is None else tuple(map(float, prior)))
 
 
 def fit_temperature(
@@ -117,7 +141,9 @@ def fit_temperature(
     y : array (N,) of int
         Index of the true class.
     lengths : array (N,), tokens
+        Texts of none take no part: they get the prior.
     log_prior : array (C,), nats
+        Of the held-out texts' population; it is tempered with the scores.
     length_aware : bool, default True
         False fixes b = 0.
 
@@ -131,15 +157,20 @@ def fit_temperature(
         Shapes that do not agree, scores that are not finite, fewer than two classes in `y`, or no class indices.
     """
     scores, labels, prior = check_held_out(log_likelihood, y, lengths, log_prior)
-    log_length = np.log(np.maximum(np.asarray(lengths, dtype=np.float64), 1.0))
+    sizes = np.asarray(lengths, dtype=np.float64)
+    is_text = sizes > 0
+    if not is_text.any():
+        return LengthTemperature(log_prior=tuple(prior.tolist()))
+    log_length = np.log(np.maximum(sizes[is_text], 1.0))
     # the temperature is constant below a length that the held-out texts hardly have, in the fit as in use
     log_shortest = float(np.quantile(log_length, SHORTEST_QUANTILE))
     log_length = np.maximum(log_length, log_shortest)
     centre = float(log_length.mean())
-    objective = _objective(scores, labels, log_length - centre, prior)
+    objective = _objective((scores + prior)[is_text], labels[is_text], log_length - centre)
     log_t, exponent = _minimise(objective, length_aware=length_aware)
     scale = float(np.exp(log_t - exponent * centre))
-    return LengthTemperature(a=scale, b=float(exponent), shortest=float(np.exp(log_shortest)))
+    shortest = float(np.exp(log_shortest))
+    return LengthTemperature(scale, float(exponent), shortest, tuple(prior.tolist()))
 
 
 def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:
@@ -149,16 +180,16 @@ def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:
 
 
 def _objective(
-    scores: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray, log_prior: FloatArray
+    joint: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray
 ) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Penalised mean NLL and its gradient in (log T at the typical length, b)."""
+    """Penalised mean NLL and its gradient in (log T at the typical length, b); scores with their prior (N, C)."""
     rows = np.arange(y.size)
-    shifted = scores - scores.max(axis=1, keepdims=True)
+    shifted = joint - joint.max(axis=1, keepdims=True)
     scale = np.array([LOG_T_PRIOR_SD, EXPONENT_PRIOR_SD])
 
     def value_and_gradient(theta: FloatArray) -> tuple[float, FloatArray]:
         log_t = theta[0] + theta[1] * centred_log_length
-        log_post = log_posterior(shifted, log_prior, np.exp(log_t))
+        log_post = log_posterior(shifted, 0.0, np.exp(log_t))
         # d NLL / d(1/T) = E_posterior[score] - score of the truth, and d(1/T) / d log T = -1/T.
         slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t)
         gradient = np.array([slope.mean(), (slope * centred_log_length).mean()])

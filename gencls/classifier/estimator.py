@@ -211,7 +211,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         device = choose_device(self.device)
         precision = resolve_precision(config.precision, device)
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=parts["train"][0])
-        vars(self).pop("temperature_", None)  # what fails from here on leaves no mixture of two fits
+        self.__dict__.pop("temperature_", None)  # what fails from here on leaves no mixture of two fits
         self.classes_, self.precision_ = classes, precision
         self.backbone_, self.tokenizer_ = backbone, backbone.tokenizer
         splits = {name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()}
@@ -240,7 +240,9 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     def _parts(self, train: Part, classes: NDArray[Any], validation: Any, calibration: Any) -> dict[str, Part]:
         # the temperature needs all classes, the smoothing does not: a class of two texts serves the first
         pairs = {"calibration": calibration, "validation": validation}
-        given = {name: None if pair is None else check_part(name, *pair, classes) for name, pair in pairs.items()}
+        given = {
+            name: None if pair is None else check_part(name, pair[0], pair[1], classes) for name, pair in pairs.items()
+        }
         shares = {"calibration": self.calibration_fraction, "validation": self.validation_fraction}
         generator = np.random.default_rng([self.random_state, 4])
         parts = split_parts(train, given, shares, generator=generator)

@@ -98,9 +98,7 @@ class HeldOutMixin(ScoringMixin):
         with tempfile.TemporaryDirectory() as folder:
             store = ScoreStore(folder, fingerprint="calibration")  # no forward is made twice
             scores = self.score_ids(token_ids, estimator=estimator, store=store)
-            self._fit_temperature(scores, labels)  # decides, where classes are not equally likely
-            log_prior = self._untempered_prior(scores.n_tokens)
-            self.stopping_rule_ = fit_stopping_rule(scores.samples, scores.n_tokens, log_prior, rate)
+            self.stopping_rule_ = fit_stopping_rule(scores.samples, scores.n_tokens, self.log_prior_, rate)
             self._fit_temperature(self.score_ids(token_ids, store=store), labels)
 
     def _fit_temperature(self, scores: Scores, labels: NDArray[np.int64]) -> None:

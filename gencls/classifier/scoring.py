@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from gencls.classifier.bayes import log_odds_standard_error, log_posterior, mean_over_draws
+from gencls.classifier.bayes import log_odds_standard_error, mean_over_draws
 from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.inputs import check_texts
 from gencls.classifier.weighting import LevelWeighting
@@ -115,7 +115,7 @@ class ScoringMixin:
         config, rule = self.train_config(), self.stopping_rule_
         if estimator is None:  # then these decide how it is scored, whatever the parameters have become since
             rate = None if rule is None else rule.target_flip_rate
-            replace(config, target_flip_rate=rate, level_weighting=self.level_weighting_.name)
+            replace(config, target_flip_rate=rate, level_weighting=self.level_weighting_.name)  # type: ignore[arg-type]
 
     def _score(self, token_ids: Sequence[NDArray[np.int64]], estimator: Estimator, **options: Any) -> Scores:
         own = {"progress": self.progress, "precision": self.precision_, "n_jobs": self.n_jobs}
@@ -143,11 +143,8 @@ class ScoringMixin:
         return score_adaptively(score, len(token_ids), log_prior=log_prior, rule=rule, shared_forwards=shared)
 
     def _untempered_prior(self, n_tokens: NDArray[np.integer]) -> FloatArray:
-        """Return the prior (N, C) beside untempered scores that decides as it does beside tempered ones, nats.
-
-        score / T + prior and score + T * prior have the same largest class.
-        """
-        return self.temperature_.temperature(n_tokens)[:, None] * self.log_prior_
+        """Return the prior (N, C) beside untempered scores that decides as the calibrated posterior does, nats."""
+        return self.temperature_.untempered_prior(n_tokens, self.log_prior_)
 
     def score_samples_by_class(self, X: Sequence[str]) -> Scores:
         """Return Monte-Carlo samples (N, C, K) for texts."""
@@ -183,8 +180,8 @@ class ScoringMixin:
 
     def log_proba_of(self, scores: Scores) -> FloatArray:
         """Return the calibrated log P(class | text) of given scores, shape (N, C), nats."""
-        temperature = self.temperature_.temperature(scores.n_tokens)
-        return log_posterior(mean_over_draws(self.evidence_of(scores)), self.log_prior_, temperature)
+        evidence = mean_over_draws(self.evidence_of(scores))
+        return self.temperature_.log_proba(evidence, scores.n_tokens, self.log_prior_)
 
     def log_odds_standard_error(self, scores: Scores) -> FloatArray:
         """Return the Monte-Carlo standard error of the calibrated log-odds, shape (N,), nats."""

@@ -132,7 +132,7 @@ class LevelWeighting:
         which is the same for all classes. On that scale the bound's coefficients are 1, and the fit minimises
 
         .. math:: -\sum_n \log P(y_n \mid x_n) + \sum_r (\beta_r - 1)^2 / (2 \cdot \mathrm{prior\_sd}^2), \quad
-            P(c \mid x) \propto P(c) \exp\Big(\sum_r \beta_r\, \overline{\mathrm{step}}_{cr} / T(L)\Big).
+            P(c \mid x) \propto P(c)^{1 / T(L)} \exp\Big(\sum_r \beta_r\, \overline{\mathrm{step}}_{cr} / T(L)\Big).
 
         So with few texts the bound remains. Coefficients are at least 0: a log-ratio for a class never counts against
         it, and neighbouring steps, which say nearly the same, cannot be fitted as a large positive and a large
@@ -167,7 +167,7 @@ class LevelWeighting:
         temperature = fit_temperature(_sum(means), y, n_tokens, log_prior)  # says which inputs do not fit
         tempered = means / temperature.temperature(n_tokens)[:, None, None]
         labels = np.asarray(y, dtype=np.int64)
-        objective = _objective(tempered, labels, np.asarray(log_prior, dtype=np.float64), prior_sd)
+        objective = _objective(tempered, labels, temperature.tempered_prior(n_tokens, log_prior), prior_sd)
         n_steps = means.shape[2]
         options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
         bounds = [(0.0, None)] * n_steps
@@ -191,10 +191,10 @@ class LevelWeighting:
 def _objective(
     steps: FloatArray, y: IntArray, log_prior: FloatArray, prior_sd: float
 ) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Penalised negative log-likelihood of the labels and its gradient; steps (N, C, R). Convex."""
+    """Penalised negative log-likelihood of the labels and its gradient; steps (N, C, R), log prior (N, C). Convex."""
     rows = np.arange(len(y))
     ratios = steps - steps[rows, y][:, None]  # against the true class: small numbers of scores near -1e5
-    offset = log_prior - log_prior[y][:, None]
+    offset = log_prior - log_prior[rows, y][:, None]
 
     def value_and_gradient(beta: FloatArray) -> tuple[float, FloatArray]:
         log_post = log_softmax(offset + ratios @ beta, axis=1)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencls.baselines.causal import check_causal_name
-from gencls.classifier.bayes import log_posterior
 from gencls.classifier.calibration import LengthTemperature, fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.errors import nearest, three_parts
@@ -107,7 +106,7 @@ def fit_baseline(
     temperature = LengthTemperature()
     if len(np.unique(held)) > 1:
         temperature = fit_temperature(evidence["calibration"], held, lengths["calibration"], log_prior)
-    calibrated = log_posterior(evidence["test"], log_prior, temperature.temperature(lengths["test"]))
+    calibrated = temperature.log_proba(evidence["test"], lengths["test"], log_prior)
     record |= {"seconds": time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
     return calibrated, record

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from benchmarks import accuracy_study
 from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_study import BASE, FACTORS, main, parser, study, study_of, write_study
 from benchmarks.commands import as_typed
+from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import REGISTRY_MODELS
@@ -123,15 +122,14 @@ def test_a_limit_is_a_stratified_sample(base, rows, monkeypatch):
     assert row["n_texts"] == 4
 
 
-def test_calibrated_again_only_where_that_can_move_a_decision():
-    own = TrainConfig()
-    even, uneven = (SimpleNamespace(log_prior_=np.log([share, 1 - share])) for share in (0.5, 0.6))
-    needs = accuracy_study._needs_calibration
-    assert not needs(uneven, own, own)
-    assert not needs(even, replace(own, n_steps=4), own)
-    assert needs(uneven, replace(own, n_steps=4), own)
-    assert needs(even, replace(own, level_weighting="learned"), own)
-    assert not needs(uneven, replace(own, class_steps=4), own)  # has a calibration of its own
+@pytest.mark.parametrize(
+    ("change", "times"), [({}, 0), ({"n_steps": 4}, 0), ({"level_weighting": "learned"}, 1), ({"class_steps": 4}, 0)]
+)
+def test_calibrated_again_only_where_what_is_fitted_decides(base, rows, monkeypatch, change, times):
+    calls, calibrate = [], DiffusionClassifier.calibrate
+    monkeypatch.setattr(DiffusionClassifier, "calibrate", lambda *args: calls.append(1) or calibrate(*args))
+    accuracy_study._scored(base, replace(base.config, **change), rows[0], 4, False)
+    assert len(calls) == times
 
 
 def test_a_level_that_is_the_hybrid_recipe_takes_its_run(base, tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_two_classes_equal_sklearn():
 def test_the_gradient_is_the_derivative():
     generator = np.random.default_rng(5)
     steps, y = labelled(generator, 50, 3, [0.5, 1.5], level=-1e4)
-    objective = _objective(steps.mean(axis=2), y, np.log([0.2, 0.3, 0.5]), 0.5)
+    objective = _objective(steps.mean(axis=2), y, np.tile(np.log([0.2, 0.3, 0.5]), (50, 1)), 0.5)
     beta = np.array([0.7, 1.2])
     value, gradient = objective(beta)
     for index, step in enumerate(np.eye(2) * 1e-5):
@@ -154,7 +154,8 @@ def test_no_step_counts_against_itself():
     assert weighting.coefficients[1] > 0
     temperature = fit_temperature(steps.mean(axis=2).sum(axis=-1), y, n_tokens, log_prior)
     tempered = steps.mean(axis=2) / temperature.temperature(n_tokens)[:, None, None]
-    free = minimize(_objective(tempered, y, log_prior, 100.0), np.ones(2), jac=True, method="BFGS")
+    prior = temperature.tempered_prior(n_tokens, log_prior)
+    free = minimize(_objective(tempered, y, prior, 100.0), np.ones(2), jac=True, method="BFGS")
     assert free.x[0] < 0
 
 
