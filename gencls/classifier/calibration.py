@@ -4,7 +4,10 @@ A summed log-ratio saturates. A model that errs by 0.05 nat per token is off by 
 "sure", whether right or wrong. If errors of tokens were independent, evidence would grow as L and its noise
 as sqrt(L); they are not, so the exponent b is fitted, on scores of texts that took no part in training:
 
-    minimise  sum_i -log softmax( (log p(x_i | c) + log P(c)) / T(L_i) )[y_i]  +  (ridge on log T and b)
+    minimise  sum_i -w_i log softmax( (log p(x_i | c) + log P(c)) / T(L_i) )[y_i]  +  (ridge on log T and b)
+
+The weight w_i is P(y_i) over the share of y_i among the held-out texts: a split that has a text of every class, however
+rare, has too many of the rare ones, and their errors would ask for a temperature far too high for all others.
 
 So under the prior of the fit the temperature moves no decision. (With the prior left as it is, a temperature well above
 one, which most errors of a sure model ask for, lets the largest classes take the texts of the small ones.) Another
@@ -13,7 +16,7 @@ al. 2002, equation 4), and a text without tokens gets the prior.
 
 The ridge is a wide normal prior (sd 10 on log T at the typical length, sd 1 on b). It decides only what the
 data leave open: b when all texts have one length, T when the data are separable or the scores do not differ
-between classes. It is zero at T = 1, so the fit can never have a higher NLL on its own data than no
+between classes. It is zero at T = 1, so the fit can never have a higher (weighted) NLL on its own data than no
 calibration: a theorem, not a hope.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4 has b = 0. numpy and scipy only.
@@ -166,11 +169,23 @@ def fit_temperature(
     log_shortest = float(np.quantile(log_length, SHORTEST_QUANTILE))
     log_length = np.maximum(log_length, log_shortest)
     centre = float(log_length.mean())
-    objective = _objective((scores + prior)[is_text], labels[is_text], log_length - centre)
+    labels = labels[is_text]
+    weights = prior_weights(labels, prior)
+    objective = _objective((scores + prior)[is_text], labels, log_length - centre, weights)
     log_t, exponent = _minimise(objective, length_aware=length_aware)
     scale = float(np.exp(log_t - exponent * centre))
     shortest = float(np.exp(log_shortest))
     return LengthTemperature(scale, float(exponent), shortest, tuple(prior.tolist()))
+
+
+def prior_weights(y: NDArray[np.int64], log_prior: FloatArray) -> FloatArray:
+    """Weights (N,) with which texts of classes `y` stand for a population of this prior (C,); their mean is one.
+
+    Of importance sampling under label shift; a class without a text is not stood for.
+    """
+    share = np.bincount(y, minlength=log_prior.size) / y.size
+    weights = np.exp(log_prior[y]) / share[y]
+    return np.asarray(weights / weights.mean())
 
 
 def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:
@@ -180,9 +195,9 @@ def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:
 
 
 def _objective(
-    joint: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray
+    joint: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray, weights: FloatArray
 ) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Penalised mean NLL and its gradient in (log T at the typical length, b); scores with their prior (N, C)."""
+    """Penalised, weighted mean NLL and its gradient in (log T at the typical length, b); scores have their prior."""
     rows = np.arange(y.size)
     shifted = joint - joint.max(axis=1, keepdims=True)
     scale = np.array([LOG_T_PRIOR_SD, EXPONENT_PRIOR_SD])
@@ -191,10 +206,10 @@ def _objective(
         log_t = theta[0] + theta[1] * centred_log_length
         log_post = log_posterior(shifted, 0.0, np.exp(log_t))
         # d NLL / d(1/T) = E_posterior[score] - score of the truth, and d(1/T) / d log T = -1/T.
-        slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t)
+        slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t) * weights
         gradient = np.array([slope.mean(), (slope * centred_log_length).mean()])
         penalty = 0.5 * ((theta / scale) ** 2).sum() / y.size
-        return mean_nll(log_post, y) + penalty, gradient + theta / scale**2 / y.size
+        return -float((weights * log_post[rows, y]).mean()) + penalty, gradient + theta / scale**2 / y.size
 
     return value_and_gradient
 

@@ -24,7 +24,7 @@ from scipy.special import logsumexp
 from sklearn.isotonic import IsotonicRegression
 
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import check_held_out
+from gencls.classifier.calibration import check_held_out, prior_weights
 
 logger = logging.getLogger("gencls.classifier")
 
@@ -120,12 +120,15 @@ def fit_isotonic(
     if absent := sorted(set(range(scores.shape[1])) - set(labels.tolist())):
         logger.warning("isotonic calibration: no held-out text of the classes %s, whose maps are constant", absent)
     floor = 1 / (len(labels) + 2)
-    knots = [_fit_map(column, labels == index, floor) for column, index in zip(odds.T, classes, strict=True)]
+    weights = prior_weights(labels, prior)  # as for a temperature
+    knots = [_fit_map(column, labels == index, weights, floor) for column, index in zip(odds.T, classes, strict=True)]
     return IsotonicCalibration(tuple(knots), prior)
 
 
-def _fit_map(log_odds: FloatArray, is_class: NDArray[np.bool_], floor: float) -> tuple[FloatArray, FloatArray]:
-    model = IsotonicRegression(y_min=floor, y_max=1 - floor).fit(log_odds, is_class.astype(np.float64))
+def _fit_map(
+    log_odds: FloatArray, is_class: NDArray[np.bool_], weights: FloatArray, floor: float
+) -> tuple[FloatArray, FloatArray]:
+    model = IsotonicRegression(y_min=floor, y_max=1 - floor).fit(log_odds, is_class.astype(np.float64), weights)
     return model.X_thresholds_, model.y_thresholds_
 
 
