@@ -13,7 +13,7 @@ from benchmarks.markdown import table
 from benchmarks.poem_examples import Example, draw_examples, examples
 from benchmarks.poem_figures import plot_accuracy, plot_leakage
 from benchmarks.poem_pretrained import PRETRAINED
-from benchmarks.poem_sections import leakage_section, original_section, prefix_section
+from benchmarks.poem_sections import leakage_section, nats_section, nats_sentences, original_section, prefix_section
 from benchmarks.poem_tables import (
     Section,
     accuracy_section,
@@ -21,8 +21,6 @@ from benchmarks.poem_tables import (
     groups_section,
     margin_section,
     model_section,
-    nats_section,
-    nats_sentences,
     points,
     points_interval,
     structure_section,
