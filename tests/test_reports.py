@@ -1,0 +1,43 @@
+"""The pages in `reports/` are what the code writes from the numbers beside them: generated, never typed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy import summarise
+
+ROOT = Path(__file__).parents[1]
+
+
+def renderers():
+    spec = importlib.util.spec_from_file_location("render_reports", ROOT / "scripts" / "render_reports.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.RENDERERS
+
+
+def pages(folder):
+    return {
+        path.name: path.read_text(encoding="utf-8") for path in (*folder.glob("*.md"), *folder.glob("targets.json"))
+    }
+
+
+@pytest.mark.parametrize("name", renderers())
+def test_a_page_follows_from_its_numbers(name, tmp_path):
+    folder = shutil.copytree(ROOT / "reports" / name, tmp_path / name)
+    before = pages(folder)
+    renderers()[name](folder)
+    assert pages(folder) == before
+
+
+def test_the_accuracy_page_follows_from_its_numbers(tmp_path):
+    folder = shutil.copytree(ROOT / "reports" / "accuracy", tmp_path / "accuracy")
+    before = pages(folder)
+    command = json.loads((folder / "run.json").read_text(encoding="utf-8"))["command"]
+    summarise(tmp_path / "no-runs", folder, size="cpu", command=command)
+    assert pages(folder) == before
