@@ -22,8 +22,8 @@ Row = Mapping[str, Any]
 Values = Mapping[tuple[int, str], NDArray[np.float64]]
 _PAGE = """# Few labelled texts: {data}
 
-Made by `{command}`; rows of earlier calls are kept. Accuracy in %, mean over the draws of the labelled texts, on the
-same {n_test} test texts. Errors and intervals cover the draws and the test texts, but only one language model: what
+Made by `{command}`;
+rows of earlier calls are kept. Accuracy in %, mean over the draws of the labelled texts, on the same {n_test} test texts. Errors and intervals cover the draws and the test texts, but only one language model: what
 another training of it would change is not in them.
 
 All {n_unlabelled} training texts are there without their labels. The generative model starts from a language model of
@@ -190,7 +190,8 @@ def plot_few_shot(rows: Sequence[Row]) -> Figure:
             [mean.value for mean in means],
             yerr=np.nan_to_num([mean.error for mean in means]),
             label=title(model),
-            color=LIGHT.palette[place % len(LIGHT.palette)],
+            color=LIGHT.palette[place] if place < len(LIGHT.palette) else LIGHT.ink,
+            linestyle="-" if place < len(LIGHT.palette) else "--",
             marker=MARKERS[place % len(MARKERS)],
             lw=2.4 if own else 1.3,
             zorder=3 if own else 2,
