@@ -23,8 +23,9 @@ Values = Mapping[tuple[int, str], NDArray[np.float64]]
 _PAGE = """# Few labelled texts: {data}
 
 Made by `{command}`;
-rows of earlier calls are kept. Accuracy in %, mean over the draws of the labelled texts, on the same {n_test} test texts. Errors and intervals cover the draws and the test texts, but only one language model: what
-another training of it would change is not in them.
+rows of earlier calls are kept. Accuracy in %, mean over the draws of the labelled texts, on the same {n_test} test
+texts. Errors and intervals cover the draws and the test texts, but only one language model: what another training of
+it would change is not in them.
 
 All {n_unlabelled} training texts are there without their labels. The generative model starts from a language model of
 them, which trained on {n_visited} ({adapt_steps} steps). "{adapted}" is a control: the encoder
