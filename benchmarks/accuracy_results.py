@@ -163,19 +163,15 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
     if old:
         logger.info("kept from the earlier summary: %s", ", ".join(row["run"] for row in old))
     told = [row for row in report.get("evaluations", ()) if _place(row) in fixed]
-    free = [_with_arrays(row) for row in (*evaluations, *old) if _place(row) not in fixed]
+    free = [row for row in evaluations if _place(row) not in fixed]
+    free += [_with_arrays(row) for row in old if _place(row) not in fixed]
     rows = [*compared(free), *(row for row in report.get("models", ()) if _place(row) in fixed)]
     return sorted([*free, *told], key=_order), sorted(rows, key=_place)
 
 
 def _with_arrays(row: Row) -> Row:
-    """An evaluation with its arrays, those of a report unpacked."""
-    correct = row["correct"].items()
-    n_texts = row["n_texts"]
-    return {
-        **row,
-        "correct": {name: unpacked(said, n_texts) if isinstance(said, str) else said for name, said in correct},
-    }
+    """An evaluation of a report, its arrays unpacked."""
+    return {**row, "correct": {name: unpacked(said, row["n_texts"]) for name, said in row["correct"].items()}}
 
 
 def _order(row: Row) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.agreement import FIXED_DRAWS, Judge, KeptDraws, forwards_at_agreement, proportion, reference_decisions
+from benchmarks.agreement import FIXED_DRAWS, Judge, KeptDraws, forwards_at_agreement, reference_decisions
 from benchmarks.estimators_material import Material
 from benchmarks.estimators_noise import compare, seeds_of, short_texts
 from benchmarks.estimators_quality import long_text_rows, weighting_rows
@@ -229,7 +229,7 @@ def speed_part(material: Material, config: Config, texts: SpeedTexts, rule: Stop
     load = OtherLoad()
     pairs = timed_pairs(ours, rivals, lengths, n_pairs=config.n_pairs, n_rival_texts=config.n_rival_texts)
     other_load = load.share()
-    low = 1 - proportion(int((texts.ours != texts.reference).sum()), len(lengths))["high"]
+    low = texts.row("ours", texts.ours)["agreement_low"]
     return {
         "n_texts": len(lengths),
         "our_agreement": float((texts.ours == texts.reference).mean()),

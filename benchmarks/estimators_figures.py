@@ -100,13 +100,13 @@ def prepare_speed(speed: Mapping[str, Any]) -> pd.DataFrame:
 
     What was measured on fewer texts is left out: it does not compare.
     """
-    ours = {"name": "ours", "n_texts": speed["n_texts"], "seconds": speed["our_seconds"]}
+    ours = {"name": "ours", "seconds": speed["our_seconds"]}
     rows = [{**ours, "agreement": speed["our_agreement"], "accuracy": speed["our_accuracy"]}]
     for row in speed["rivals"]:
         known = speed["speedups"].get(row["name"])
         if known is not None and row["n_texts"] == speed["n_texts"]:
             seconds = known["seconds"] / known["draws"] * row["draws"]
-            rows.append({key: row[key] for key in ("name", "n_texts", "agreement", "accuracy")} | {"seconds": seconds})
+            rows.append({key: row[key] for key in ("name", "agreement", "accuracy")} | {"seconds": seconds})
     return pd.DataFrame(rows)
 
 

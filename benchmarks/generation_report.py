@@ -169,6 +169,7 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
     config, models, base = record["config"], results["models"], base_row(results["settings"])
     writers = [("human", results["human"]), ("diffusion, base", base), *results["others"].items()]
     head = ["writer", "texts", *_COLUMNS]
+    orders = [row for row in results["orders"] if row["steps"] > 1]  # in one step there is no order
     return _PAGE.format(
         command=record["command"],
         device=record["device"],
@@ -188,10 +189,10 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         n_clusters=config["n_clusters"],
         base=_told(config["base"]),
         writers=table(head, ([TITLES.get(name, name), str(row["n_samples"]), *_cells(row)] for name, row in writers)),
-        verdict=_verdict(results["orders"]),
+        verdict=_verdict(orders),
         orders=table(
             ["steps", "difference [95 %]"],
-            ([str(row["steps"]), _interval(row)] for row in results["orders"] if row["steps"] > 1),
+            ([str(row["steps"]), _interval(row)] for row in orders),
         ),
         settings=table(
             ["factor", "value", *_COLUMNS], ([row["factor"], row["value"], *_cells(row)] for row in results["settings"])
@@ -249,10 +250,9 @@ def _interval(row: Row) -> str:
 
 def _verdict(rows: Sequence[Row]) -> str:
     """One sentence on whether the judge prefers the confidence order at equal steps."""
-    several = [row for row in rows if row["steps"] > 1]  # in one step there is no order
-    better = [row["steps"] for row in several if row["interval"][1] < 0]
-    worse = [row["steps"] for row in several if row["interval"][0] > 0]
-    if several and len(better) == len(several):
+    better = [row["steps"] for row in rows if row["interval"][1] < 0]
+    worse = [row["steps"] for row in rows if row["interval"][0] > 0]
+    if rows and len(better) == len(rows):
         return "The judge prefers confidence at every number of steps above one; its texts are also less varied."
     listed = [
         f"{word} at {', '.join(map(str, steps))} steps"

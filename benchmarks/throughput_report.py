@@ -26,7 +26,7 @@ from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
 
 SCORING_TARGET, TRAINING_TARGET, MEMORY_TARGET = 0.60, 0.45, 2.0
-#: A time of at most this part of the plain engine's pays for an option.
+#: A time of at most this part of another one is better than it; a fraction under this part of another is worse.
 WORTHWHILE = 0.9
 #: Modes whose classes share a network.
 SHARING = ("conditional", "prompt", "adapter")
@@ -125,8 +125,6 @@ A fraction near one would be a program that does nothing but large matrix produc
 the vocabulary, the attention's softmax, and Python. What would disappoint: a fraction that falls with the length of the
 texts, or a ratio of classes near their number where the classes share the network. {seen}
 """
-#: A ratio of at least this part of another one is as good as it.
-NEARLY = 0.9
 
 
 def write_report(results: Mapping[str, Any], record: Mapping[str, Any], output: Path) -> Path:
@@ -227,12 +225,12 @@ def disappointments(results: Mapping[str, Any]) -> str:
     """Say which of the things that would disappoint were seen."""
     short, long = results["scoring"][0], results["scoring"][-1]
     seen = []
-    if long["fraction"] < NEARLY * short["fraction"]:
+    if long["fraction"] < WORTHWHILE * short["fraction"]:
         shares = f"{percent(short['fraction'])} at {short['texts']}, {percent(long['fraction'])} at {long['texts']}"
         seen.append(f"the fraction falls with the length ({shares})")
     shared = [row for row in results["classes"] if row["mode"] in SHARING and row["classes_ratio"] > 1]
     for row in shared:
-        if row["ratio"] >= NEARLY * row["classes_ratio"]:
+        if row["ratio"] >= WORTHWHILE * row["classes_ratio"]:
             times = f"{row['ratio']:.1f} times for {row['classes_ratio']:g}"
             seen.append(f"mode {mode_title(row)} saves next to nothing at {row['n_classes']} classes ({times})")
     return f"Of these, seen here: {'; '.join(seen)}." if seen else "Nothing of these was seen here."

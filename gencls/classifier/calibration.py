@@ -102,7 +102,7 @@ class LengthTemperature:
         """Log prior (N, C) beside tempered scores, nats: the fit's over T, and what another one (C,) differs by."""
         prior = np.asarray(log_prior, dtype=np.float64)
         is_text = np.asarray(lengths)[:, None] > 0
-        own = np.where(is_text, 0.0 if self.log_prior is None else np.asarray(self.log_prior), 0.0)
+        own = 0.0 if self.log_prior is None else np.where(is_text, self.log_prior, 0.0)
         return np.asarray(prior + (1 / self.temperature(lengths)[:, None] - 1) * own)
 
     def untempered_prior(self, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
@@ -188,10 +188,11 @@ def prior_weights(y: NDArray[np.int64], log_prior: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.mean())
 
 
-def mean_nll(log_post: ArrayLike, y: ArrayLike) -> float:
-    """Mean negative log posterior of the true class, nats; `log_post` (N, C), `y` (N,)."""
+def mean_nll(log_post: ArrayLike, y: ArrayLike, weights: ArrayLike = 1.0) -> float:
+    """Mean negative log posterior of the true class, nats; `log_post` (N, C), `y` (N,), weights of mean one (N,)."""
     labels = np.asarray(y)
-    return float(-np.asarray(log_post, dtype=np.float64)[np.arange(labels.size), labels].mean())
+    own = np.asarray(log_post, dtype=np.float64)[np.arange(labels.size), labels]
+    return -float((np.asarray(weights) * own).mean())
 
 
 def _objective(
@@ -209,7 +210,7 @@ def _objective(
         slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t) * weights
         gradient = np.array([slope.mean(), (slope * centred_log_length).mean()])
         penalty = 0.5 * ((theta / scale) ** 2).sum() / y.size
-        return -float((weights * log_post[rows, y]).mean()) + penalty, gradient + theta / scale**2 / y.size
+        return mean_nll(log_post, y, weights) + penalty, gradient + theta / scale**2 / y.size
 
     return value_and_gradient
 
