@@ -19,6 +19,7 @@ from benchmarks.poem_tables import (
     accuracy_section,
     data_section,
     groups_section,
+    level_title,
     margin_section,
     model_section,
     points,
@@ -129,7 +130,7 @@ def summary(metrics: Mapping[str, Any], base: str, record: Mapping[str, Any]) ->
     levels = {level: row for level, row in metrics["sizes"][base].items() if level in TARGET_LEVELS}
     said: dict[str, list[str]] = {}
     for level, row in levels.items():
-        said.setdefault(verdict(row["margin"]), []).append(f"{100 * float(level):.0f} %")
+        said.setdefault(verdict(row["margin"]), []).append(level_title(level))
     verdicts = "; ".join(f"{words} at {', '.join(where)}" for words, where in said.items())
     middle = levels[_near(levels, 0.3)]
     ways, chosen = middle["ways"], middle["chosen"]
@@ -170,7 +171,7 @@ def _of_pretrained(metrics: Mapping[str, Any]) -> list[str]:
     level = _near(levels, 0.3)
     margin = levels[level]["margin"]
     return [
-        f"Fine-tuned pretrained models, at {100 * float(level):.0f} %: {verdict(margin)}, "
+        f"Fine-tuned pretrained models, at {level_title(level)}: {verdict(margin)}, "
         f"{points(margin)} points {points_interval(margin)}."
     ]
 

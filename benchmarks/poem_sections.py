@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.poem_study import NATS_STEPS
-from benchmarks.poem_tables import INTERVALS, Metrics, Section, percent, points, points_interval, way_title
+from benchmarks.poem_tables import (
+    INTERVALS,
+    Metrics,
+    Section,
+    level_title,
+    percent,
+    points,
+    points_interval,
+    way_title,
+)
 
 
 def nats_section(metrics: Metrics) -> Section:
@@ -25,7 +34,7 @@ def nats_section(metrics: Metrics) -> Section:
         "on the left hide and is not told what stands on the right. Diffusion's value is that of an order drawn for "
         "each poem, on average a bound from above on its nats; the causal ones are exact."
     )
-    columns = ["model", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
+    columns = ["model", *(f"{level_title(level)} hidden" for level in levels)]
     return Section("Log-probability of the hidden tokens", [note, *nats_sentences(metrics)], columns, rows)
 
 
@@ -36,7 +45,7 @@ def nats_sentences(metrics: Metrics) -> list[str]:
     clear = [level for level in behind if pairs[level][0]["high"] < pairs[level][1]["low"]]
     if not behind:
         return []
-    where, apart = (", ".join(f"{100 * float(level):.0f} %" for level in found) for found in (behind, clear))
+    where, apart = (", ".join(level_title(level) for level in found) for found in (behind, clear))
     beyond = f" (at {apart} the intervals do not touch)" if clear else ""
     return [f"In log-probability fill-in-the-middle training is ahead of diffusion at {where}{beyond}."]
 
@@ -52,7 +61,7 @@ def leakage_section(metrics: Metrics) -> Section:
         for row in metrics["leakage"]
     ]
     levels = metrics["leakage"][0]["levels"]
-    columns = ["test poems in training", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
+    columns = ["test poems in training", *(f"{level_title(level)} hidden" for level in levels)]
     note = (
         "Accuracy in percent. TRAINED ON TEST POEMS ON PURPOSE, to show what an unseeded split does to the number: the "
         "smallest diffusion model, one step, as many training poems in every row. The original benchmark, whose "
@@ -86,7 +95,7 @@ def original_section(metrics: Metrics) -> list[Section]:
         "right more often, so that drawing costs both sides. The original's rival had not been trained on poems, this "
         f"one has (on none of the {found['n_poems']}): it is the stronger of the two. {INTERVALS}"
     )
-    columns = ["protocol", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
+    columns = ["protocol", *(f"{level_title(level)} hidden" for level in levels)]
     return [Section("What the original protocol would say", [note], columns, rows)]
 
 
@@ -105,5 +114,5 @@ def prefix_section(metrics: Metrics) -> list[Section]:
         "test poems, which are all in sight; the share hidden is of the tokens behind them. Other tables that show the "
         f"model with the prefix ask for its first tokens too, which it has not learned. {INTERVALS}"
     )
-    columns = ["way to fill", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
+    columns = ["way to fill", *(f"{level_title(level)} hidden" for level in levels)]
     return [Section("A prefix of 16 tokens that is never hidden", [note], columns, rows)]

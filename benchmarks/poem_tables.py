@@ -74,6 +74,15 @@ def way_title(name: str) -> str:
     return WAY_TITLES.get(name, name)
 
 
+def level_title(level: str) -> str:
+    """Return a share of hidden tokens in percent.
+
+    >>> level_title("0.3")
+    '30 %'
+    """
+    return f"{100 * float(level):.0f} %"
+
+
 def percent(row: Mapping[str, float] | None, key: str = "accuracy") -> str:
     """Return an accuracy in percent, with its interval where the row has one."""
     if row is None:
@@ -104,7 +113,7 @@ def accuracy_section(metrics: Metrics, size: str, key: str = "accuracy") -> Sect
     what = "Right among the hidden tokens" if key == "accuracy" else "Right token among the five likeliest"
     note = f"{what}, in percent. A dash: the slow protocols are not run there."
     note = f"{note} {INTERVALS}" if key == "accuracy" else note
-    columns = ["way to fill", *(f"{100 * float(level):.0f} % hidden" for level in levels)]
+    columns = ["way to fill", *(f"{level_title(level)} hidden" for level in levels)]
     return Section(f"{'Accuracy' if key == 'accuracy' else 'Top-5 accuracy'}: size {size}", [note], columns, rows)
 
 
@@ -112,7 +121,7 @@ def margin_section(metrics: Metrics, size: str) -> Section:
     """Diffusion minus the strongest causal protocol."""
     rows = [
         [
-            f"{100 * float(level):.0f} %",
+            level_title(level),
             way_title(row["chosen"]["diffusion"]),
             way_title(row["chosen"]["rival"]),
             points(row["margin"]),
@@ -156,7 +165,7 @@ def _below_counts(levels: Mapping[str, Any]) -> list[str]:
             ahead[level] = ways[chosen["diffusion"]]["accuracy"] - ways[COUNTS]["accuracy"]
     if not ahead:
         return []
-    where = ", ".join(f"{100 * float(level):.0f} %" for level in ahead)
+    where = ", ".join(level_title(level) for level in ahead)
     leads = ", ".join(f"{100 * lead:+.1f}" for lead in ahead.values())
     return [
         f"At {where} every causal protocol is below the counts of neighbours without a network ({way_title(COUNTS)}): "
@@ -206,7 +215,7 @@ def groups_section(metrics: Metrics) -> list[Section]:
         ]
         sections.append(Section(title, [note], [GROUPS[name], "holes", "diffusion", "strongest causal"], rows))
     steps = metrics["steps"]
-    columns = ["way to fill", *(f"{100 * float(level):.0f} % hidden" for level in steps)]
+    columns = ["way to fill", *(f"{level_title(level)} hidden" for level in steps)]
     names = list(next(iter(steps.values())))
     rows = [[way_title(name), *(percent(steps[level].get(name)) for level in steps)] for name in names]
     words = (
