@@ -185,9 +185,13 @@ def _place(row: Row) -> tuple[str, int]:
 def difference(correct: Mapping[str, np.ndarray], name: str) -> Row:
     """Return how much the generative model is ahead of another one, with the 95 % interval of the paired difference."""
     ahead = correct["diffusion"].astype(float) - correct[name].astype(float)
-    half = 1.96 * float(ahead.std(ddof=1)) / len(ahead) ** 0.5
-    mean = float(ahead.mean())
+    mean, half = mean_and_half(ahead)
     return {"ahead": mean, "ahead_low": mean - half, "ahead_high": mean + half}
+
+
+def mean_and_half(values: np.ndarray) -> tuple[float, float]:
+    """Return the mean of values (N,) and half of its 95 % interval."""
+    return float(values.mean()), 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
 
 
 def plain_rows(evaluations: Sequence[Row]) -> list[Row]:

@@ -21,12 +21,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import KFold
 
 from benchmarks.accuracy_recipes import Task, task
-from benchmarks.accuracy_results import difference
+from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, write_study
 from benchmarks.commands import as_typed
 from gencls.classifier.bayes import mean_over_draws
+from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
 from gencls.data.errors import nearest, three_parts
@@ -39,6 +41,9 @@ from gencls.training.config import CLASS_STAGE_OPTIONS, SCORING_OPTIONS, TrainCo
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
 Options = Mapping[str, Any]
+FloatArray = NDArray[np.float64]
+#: Folds of the validation texts: the temperature of one is chosen on the others.
+N_FOLDS = 5
 #: Name of a factor -> the changes of each of its levels.
 FACTORS: dict[str, tuple[Options, ...]] = {
     "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
@@ -96,8 +101,9 @@ def study(
     -------
     list of dict
         The recipe first; then, for each level: ``factor``, ``level``, ``accuracy`` and its ``accuracy_se``, the paired
-        difference ``ahead`` of the recipe with its interval, ``mcnemar_p``, ``nats_per_token``, ``forwards`` per text
-        and class, and the ``adapt_steps`` and ``class_steps`` of its training.
+        difference ``ahead`` of the recipe with its interval, ``mcnemar_p``; ``decision_loss`` in nats, see
+        `decision_losses`, and its paired change ``loss_change`` with interval; ``nats_per_token``, ``forwards`` per
+        text and class, and the ``adapt_steps`` and ``class_steps`` of its training.
 
     Raises
     ------
@@ -166,8 +172,10 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     store = ScoreStore(folder / "scores")
     scores = classifier.score_ids(classifier.scoring_ids(part.texts), store=store, by_step=by_step)
     true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
+    evidence = mean_over_draws(classifier.evidence_of(scores))
     return {
         "correct": classifier.log_proba_of(scores).argmax(axis=1) == labels,
+        "losses": decision_losses(evidence, labels, scores.n_tokens, classifier.log_prior_),
         "nats_per_token": -float(true.sum()) / max(int(scores.n_tokens.sum()), 1),
         "forwards": float(scores.n_forwards.mean()),
         "adapt_steps": classifier.training_record_["adapt"]["steps"],
@@ -175,11 +183,39 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     }
 
 
+def decision_losses(
+    evidence: FloatArray, labels: NDArray[np.int64], lengths: NDArray[np.int64], log_prior: FloatArray
+) -> FloatArray:
+    """Negative log posterior of the true class, with a temperature by length that other folds of the texts chose.
+
+    So that a level is judged by what its scores tell, and not by how far the recipe's temperature suits them; it sees
+    smaller changes than the accuracy.
+
+    Parameters
+    ----------
+    evidence : array (N, C), nats
+    labels : array (N,) of int
+    lengths : array (N,), tokens
+    log_prior : array (C,), nats
+
+    Returns
+    -------
+    array (N,), nats
+    """
+    losses = np.empty(len(labels))
+    for others, fold in KFold(N_FOLDS, shuffle=True, random_state=0).split(labels):
+        temperature = fit_temperature(evidence[others], labels[others], lengths[others], log_prior)
+        log_proba = temperature.log_proba(evidence[fold], lengths[fold], log_prior)
+        losses[fold] = -log_proba[np.arange(len(fold)), labels[fold]]
+    return losses
+
+
 def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:
     correct: NDArray[np.bool_] = scored["correct"]
     accuracy = float(correct.mean())
     both = {"diffusion": first["correct"], "level": correct}
-    facts = {name: value for name, value in scored.items() if name != "correct"}
+    loss_change, half = mean_and_half(scored["losses"] - first["losses"])
+    facts = {name: value for name, value in scored.items() if name not in ("correct", "losses")}
     return {
         "factor": factor,
         "level": {name: list(value) if isinstance(value, tuple) else value for name, value in level.items()},
@@ -188,6 +224,10 @@ def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:
         "accuracy_se": float(np.sqrt(accuracy * (1 - accuracy) / len(correct))),
         "mcnemar_p": None if scored is first else mcnemar_p(first["correct"], correct),
         **difference(both, "level"),
+        "decision_loss": float(scored["losses"].mean()),
+        "loss_change": loss_change,
+        "loss_change_low": loss_change - half,
+        "loss_change_high": loss_change + half,
         **facts,
     }
 

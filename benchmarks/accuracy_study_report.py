@@ -18,7 +18,9 @@ _PAGE = """# What makes it work: {data}
 
 Made by `{command}`; factors of earlier calls are kept. One change of the recipe at a time, from its own value to the
 level's, {n_texts} validation texts, one seed. The interval is that of the paired difference from the recipe, p is
-McNemar's. Steps are those of the adaptation and of the classes.
+McNemar's. Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other
+folds of the validation texts chose, and its paired change. Nats per token: bound under the true class. Steps are those
+of the adaptation and of the classes.
 
 {rows}
 """
@@ -62,7 +64,16 @@ def _key(row: Row) -> tuple[str, str]:
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     """Return the table of a study in Markdown."""
-    names = ["factor", "level", "accuracy ± s.e.", "change, points [95 %]", "p", "nats/token"]
+    names = [
+        "factor",
+        "level",
+        "accuracy ± s.e.",
+        "change, points [95 %]",
+        "p",
+        "decision loss",
+        "change [95 %]",
+        "nats/token",
+    ]
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
     rows_table = table([*names, "forwards per text and class", "steps"], cells)
     return _PAGE.format(data=data, command=record["command"], n_texts=rows[0]["n_texts"], rows=rows_table)
@@ -73,6 +84,8 @@ def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
     accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}"
     low, high = (f"{-100 * row[name]:+.1f}" for name in ("ahead_high", "ahead_low"))
     change = "" if row["mcnemar_p"] is None else f"{-100 * row['ahead']:+.1f} [{low}, {high}]"
+    lower, upper = (f"{row[name]:+.3f}" for name in ("loss_change_low", "loss_change_high"))
+    loss = [f"{row['decision_loss']:.3f}", "" if not row["level"] else f"{row['loss_change']:+.3f} [{lower}, {upper}]"]
     costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
     p = "" if row["mcnemar_p"] is None else p_value(row["mcnemar_p"])
-    return [row["factor"], level, accuracy, change, p, *costs]
+    return [row["factor"], level, accuracy, change, p, *loss, *costs]

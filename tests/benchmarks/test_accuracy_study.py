@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks import accuracy_study
 from benchmarks.accuracy_recipes import Task, task
-from benchmarks.accuracy_study import BASE, FACTORS, main, parser, study, study_of, write_study
+from benchmarks.accuracy_study import (
+    BASE,
+    FACTORS,
+    N_FOLDS,
+    decision_losses,
+    main,
+    parser,
+    study,
+    study_of,
+    write_study,
+)
 from benchmarks.commands import as_typed
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
@@ -52,6 +63,45 @@ def test_a_row_for_each_level_that_changes_something(rows):
     assert found[1]["nats_per_token"] > found[0]["nats_per_token"]  # no context, a looser bound
 
 
+def test_the_decision_loss_is_beside_the_accuracy(rows):
+    _, found = rows
+    assert found[0]["loss_change"] == 0
+    for row in found:
+        assert row["decision_loss"] > 0
+        assert row["loss_change"] == pytest.approx(row["decision_loss"] - found[0]["decision_loss"])
+        assert row["loss_change_low"] <= row["loss_change"] <= row["loss_change_high"]
+
+
+@pytest.fixture
+def held():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 400)
+    evidence = generator.normal(size=(400, 3)) * 20
+    evidence[np.arange(400), labels] += 15
+    return evidence, labels, generator.integers(1, 90, 400), np.log([0.3, 0.3, 0.4])
+
+
+def test_decision_losses_do_not_depend_on_the_scale_of_the_evidence(held):
+    evidence, *others = held
+    losses = decision_losses(evidence, *others)
+    flat = np.zeros(3)
+    scaled = decision_losses(7 * evidence, others[0], others[1], flat)
+    assert scaled == pytest.approx(decision_losses(evidence, others[0], others[1], flat), abs=1e-3)
+    assert 0.3 < losses.mean() < np.log(3)  # the evidence is too sure by far, and not without worth
+    assert len(losses) == 400
+
+
+def test_the_temperature_of_a_text_is_not_chosen_on_it(held):
+    evidence, labels, lengths, prior = held
+    before = decision_losses(evidence, labels, lengths, prior)
+    other = labels.copy()
+    other[0] = (other[0] + 1) % 3
+    after = decision_losses(evidence, other, lengths, prior)
+    same = before == after
+    assert same.sum() == 400 // N_FOLDS - 1  # the texts beside it in its fold, whose temperature has not seen it
+    assert not same[0]
+
+
 def test_only_what_trains_anew_has_a_run(rows, base):
     folder, _ = rows
     assert [path.name for path in (folder / "study").iterdir()] == [f"{base.name}-class_steps=0"]
@@ -88,6 +138,7 @@ def test_rows_of_earlier_calls_stay(rows, tmp_path):
     assert "| n_steps 2 → 1 | 12.5 ±" in text
     assert "| < 0.001 |" in text
     assert "| class_steps 200 → 0 |" in text
+    assert f"| {found[2]['decision_loss']:.3f} | {found[2]['loss_change']:+.3f} [" in text
     assert "| 2 + 0 |" in text
 
 
@@ -117,9 +168,9 @@ def test_a_limit_is_a_stratified_sample(base, rows, monkeypatch):
         return stratified_sample(split, limit, seed=seed)
 
     monkeypatch.setattr(accuracy_study, "stratified_sample", sample)
-    (row,) = study_of(base, {}, rows[0], limit=4, progress=False)
-    assert taken == [(4, 0)]
-    assert row["n_texts"] == 4
+    (row,) = study_of(base, {}, rows[0], limit=10, progress=False)
+    assert taken == [(10, 0)]
+    assert row["n_texts"] == 10
 
 
 @pytest.mark.parametrize(
@@ -128,7 +179,7 @@ def test_a_limit_is_a_stratified_sample(base, rows, monkeypatch):
 def test_calibrated_again_only_where_what_is_fitted_decides(base, rows, monkeypatch, change, times):
     calls, calibrate = [], DiffusionClassifier.calibrate
     monkeypatch.setattr(DiffusionClassifier, "calibrate", lambda *args: calls.append(1) or calibrate(*args))
-    accuracy_study._scored(base, replace(base.config, **change), rows[0], 4, False)
+    accuracy_study._scored(base, replace(base.config, **change), rows[0], 10, False)
     assert len(calls) == times
 
 
