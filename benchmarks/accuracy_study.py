@@ -51,14 +51,14 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "order": ({"order": "uniform"},),
     "long_texts": ({"long_texts": "chunks"},),
     "level_weighting": ({"level_weighting": "learned"},),
-    "class_steps": ({"class_steps": 0}, {"class_steps": 1200}),
+    "class_steps": ({"class_steps": 0}, {"class_steps": 600}),
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
     # the decision's loss has no texts without their class: the first level is its control
     "hybrid_weight": (
         {"class_dropout": 0.0},
         *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
     ),
-    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": 1200}),
+    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": 600}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
