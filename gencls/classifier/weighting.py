@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from gencls.classifier.calibration import fit_temperature
+from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.data.errors import three_parts
 
 FloatArray = NDArray[np.float64]
@@ -131,13 +131,14 @@ class LevelWeighting:
         Summed log-ratios overstate themselves, so the bound is tempered first, by the T(L) that fits it best,
         which is the same for all classes. On that scale the bound's coefficients are 1, and the fit minimises
 
-        .. math:: -\sum_n \log P(y_n \mid x_n) + \sum_r (\beta_r - 1)^2 / (2 \cdot \mathrm{prior\_sd}^2), \quad
+        .. math:: -\sum_n w_n \log P(y_n \mid x_n) + \sum_r (\beta_r - 1)^2 / (2 \cdot \mathrm{prior\_sd}^2), \quad
             P(c \mid x) \propto P(c)^{1 / T(L)} \exp\Big(\sum_r \beta_r\, \overline{\mathrm{step}}_{cr} / T(L)\Big).
 
-        So with few texts the bound remains. Coefficients are at least 0: a log-ratio for a class never counts against
-        it, and neighbouring steps, which say nearly the same, cannot be fitted as a large positive and a large
-        negative weight. The temperature is not part of the result; it is fitted to the evidence afterwards, like to
-        any other.
+        with the weights of `gencls.classifier.calibration.prior_weights`: held-out texts stand for the population in
+        both fits. So with few texts the bound remains. Coefficients are at least 0: a log-ratio for a class never
+        counts against it, and neighbouring steps, which say nearly the same, cannot be fitted as a large positive and
+        a large negative weight. The temperature is not part of the result; it is fitted to the evidence afterwards,
+        like to any other.
 
         Parameters
         ----------
@@ -167,7 +168,8 @@ class LevelWeighting:
         temperature = fit_temperature(_sum(means), y, n_tokens, log_prior)  # says which inputs do not fit
         tempered = means / temperature.temperature(n_tokens)[:, None, None]
         labels = np.asarray(y, dtype=np.int64)
-        objective = _objective(tempered, labels, temperature.tempered_prior(n_tokens, log_prior), prior_sd)
+        offset, weights = temperature.tempered_prior(n_tokens, log_prior), prior_weights(labels, np.asarray(log_prior))
+        objective = _objective(tempered, labels, offset, weights, prior_sd)
         n_steps = means.shape[2]
         options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
         bounds = [(0.0, None)] * n_steps
@@ -189,18 +191,21 @@ class LevelWeighting:
 
 
 def _objective(
-    steps: FloatArray, y: IntArray, log_prior: FloatArray, prior_sd: float
+    steps: FloatArray, y: IntArray, log_prior: FloatArray, weights: FloatArray, prior_sd: float
 ) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Penalised negative log-likelihood of the labels and its gradient; steps (N, C, R), log prior (N, C). Convex."""
+    """Penalised, weighted negative log-likelihood of the labels and its gradient; steps (N, C, R), log prior (N, C).
+
+    Convex.
+    """
     rows = np.arange(len(y))
     ratios = steps - steps[rows, y][:, None]  # against the true class: small numbers of scores near -1e5
     offset = log_prior - log_prior[rows, y][:, None]
 
     def value_and_gradient(beta: FloatArray) -> tuple[float, FloatArray]:
         log_post = log_softmax(offset + ratios @ beta, axis=1)
-        gradient = np.einsum("nc,ncr->r", np.exp(log_post), ratios)
+        gradient = np.einsum("n,nc,ncr->r", weights, np.exp(log_post), ratios)
         apart = (beta - 1.0) / prior_sd
-        return float(-log_post[rows, y].sum() + 0.5 * apart @ apart), gradient + apart / prior_sd
+        return float(-weights @ log_post[rows, y] + 0.5 * apart @ apart), gradient + apart / prior_sd
 
     return value_and_gradient
 

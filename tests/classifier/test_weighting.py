@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.calibration import LengthTemperature, fit_temperature, prior_weights
 from gencls.classifier.weighting import PRIOR_SD, LevelWeighting, _objective
 from gencls.likelihood.estimators import Estimator
 
@@ -17,10 +17,14 @@ THREE_PARTS = r"Expected .*; got .*\. \w+"
 
 
 def labelled(generator, n_texts, n_classes, beta, *, log_prior=None, n_draws=1, scale=1.0, level=-400.0):
-    """Steps (N, C, K, R) whose labels follow the conditional logistic model with these coefficients."""
+    """Steps (N, C, K, R) and labels of the prior: a conditional logistic model of these coefficients.
+
+    A normal mean that the true class has moved by beta times its variance has the log-ratio beta @ mean + constant.
+    """
+    prior = None if log_prior is None else np.exp(log_prior)
+    y = generator.choice(n_classes, size=n_texts, p=prior)
     steps = generator.normal(size=(n_texts, n_classes, n_draws, len(beta))) * scale + level
-    logits = steps.mean(axis=2) @ np.asarray(beta) + (0.0 if log_prior is None else log_prior)
-    y = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+    steps[np.arange(n_texts), y] += np.asarray(beta) * scale**2 / n_draws
     return steps, y
 
 
@@ -107,7 +111,8 @@ def test_two_classes_equal_sklearn():
     n_tokens, log_prior = np.full(800, 50), np.log([0.5, 0.5])
     weighting = LevelWeighting.fit(steps, y, n_tokens, log_prior, prior_sd=1e4)
     difference = (steps[:, 1] - steps[:, 0]).mean(axis=1)
-    reference = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000).fit(difference, y)
+    reference = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
+    reference.fit(difference, y, sample_weight=prior_weights(y, log_prior))
     assert (reference.coef_ > 0).all()
     found = in_units_of_the_bound(weighting, steps, y, n_tokens, log_prior)
     np.testing.assert_allclose(found, reference.coef_[0], rtol=1e-4)
@@ -116,7 +121,8 @@ def test_two_classes_equal_sklearn():
 def test_the_gradient_is_the_derivative():
     generator = np.random.default_rng(5)
     steps, y = labelled(generator, 50, 3, [0.5, 1.5], level=-1e4)
-    objective = _objective(steps.mean(axis=2), y, np.tile(np.log([0.2, 0.3, 0.5]), (50, 1)), 0.5)
+    weights = generator.uniform(0.5, 2.0, size=50)
+    objective = _objective(steps.mean(axis=2), y, np.tile(np.log([0.2, 0.3, 0.5]), (50, 1)), weights, 0.5)
     beta = np.array([0.7, 1.2])
     value, gradient = objective(beta)
     for index, step in enumerate(np.eye(2) * 1e-5):
@@ -155,8 +161,22 @@ def test_no_step_counts_against_itself():
     temperature = fit_temperature(steps.mean(axis=2).sum(axis=-1), y, n_tokens, log_prior)
     tempered = steps.mean(axis=2) / temperature.temperature(n_tokens)[:, None, None]
     prior = temperature.tempered_prior(n_tokens, log_prior)
-    free = minimize(_objective(tempered, y, prior, 100.0), np.ones(2), jac=True, method="BFGS")
+    free = minimize(
+        _objective(tempered, y, prior, prior_weights(y, log_prior), 100.0), np.ones(2), jac=True, method="BFGS"
+    )
     assert free.x[0] < 0
+
+
+def test_held_out_texts_stand_for_the_population():
+    """A class that the held-out texts have ten times too often counts as much as its prior says."""
+    generator = np.random.default_rng(10)
+    log_prior, n_tokens = np.log([0.6, 0.4]), np.full(3000, 40)
+    steps, y = labelled(generator, 3000, 2, [0.1, 0.6], log_prior=log_prior)
+    steps[y == 1, 1] += [0.5, -0.5]  # of this class the first step tells as much
+    values = steps, y, n_tokens
+    sampled = tuple(np.repeat(array, np.where(y == 1, 10, 1), axis=0) for array in values)
+    plain, often = (LevelWeighting.fit(*found, log_prior, prior_sd=100.0).coefficients for found in (values, sampled))
+    np.testing.assert_allclose(often, plain, rtol=1e-3)
 
 
 def test_the_fit_does_not_see_what_the_classes_share():
