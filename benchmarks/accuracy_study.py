@@ -1,4 +1,4 @@
-"""What makes it work: one factor at a time against the recipe, on validation texts.
+"""What makes it work: one factor at a time against the recipe, on held-out texts that are no test texts.
 
     python -m benchmarks.accuracy_study --data imdb --factors path_steps hybrid_weight
 
@@ -30,7 +30,7 @@ from benchmarks.commands import as_typed
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
-from gencls.data import stratified_sample
+from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
 from gencls.evaluation.runs import RUN, identity_of, load_run_data, names_of, train_run
 from gencls.likelihood.store import ScoreStore
@@ -67,7 +67,10 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
 }
-#: What is fitted to the recipe's own scoring and decides; a temperature moves no decision.
+#: No model has trained on them. The first chose the smoothing of the counts, for all levels alike; the second has set a
+#: temperature, which moves no decision and is chosen anew here.
+HELD_OUT = ("validation", "calibration")
+#: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 
 
@@ -81,7 +84,7 @@ def study(
     progress: bool = False,
     write: Callable[[list[Row]], object] = lambda rows: None,
 ) -> list[Row]:
-    """Train what is missing and score the validation texts.
+    """Train what is missing and score the validation and calibration texts.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ def study(
         Folder of the accuracy benchmark's runs; the recipe's own run is there or is trained.
     size : {"cpu", "gpu"}
     limit : int, optional
-        Validation texts, a stratified sample.
+        Texts of each of both, a stratified sample.
     progress : bool
     write : callable
         Called after each factor with the rows so far.
@@ -158,15 +161,17 @@ def _trained(base: Task, config: TrainConfig, runs: Path, progress: bool) -> Pat
 
 
 def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, progress: bool) -> Row:
-    """Which validation texts a model gets right, and what it costs."""
+    """Which held-out texts a model gets right, and what it costs."""
     folder = _trained(base, config, runs, progress)
     classifier = DiffusionClassifier.load(folder).set_params(progress=progress)
     own = set(classifier.get_params(deep=False))
     classifier.set_params(**{name: getattr(config, name) for name in SCORING_OPTIONS if name in own})
     _, dataset, splits = load_run_data(folder)
+    parts = [splits[name] if limit is None else stratified_sample(splits[name], limit, seed=0) for name in HELD_OUT]
     if any(getattr(config, name) != getattr(base.config, name) for name in FITTED):
         classifier.calibrate(splits["calibration"].texts, names_of(dataset, splits["calibration"]))
-    part = splits["validation"] if limit is None else stratified_sample(splits["validation"], limit, seed=0)
+        parts = parts[:1]
+    part = TextSplit([text for part in parts for text in part.texts], np.concatenate([part.labels for part in parts]))
     labels = classifier.encode_labels(names_of(dataset, part))
     by_step = config.level_weighting != "bound"
     store = ScoreStore(folder / "scores")
@@ -212,6 +217,7 @@ def decision_losses(
 
 def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:
     correct: NDArray[np.bool_] = scored["correct"]
+    first = {name: first[name][: len(correct)] for name in ("correct", "losses")}  # the validation texts come first
     accuracy = float(correct.mean())
     both = {"diffusion": first["correct"], "level": correct}
     loss_change, half = mean_and_half(scored["losses"] - first["losses"])
@@ -222,7 +228,7 @@ def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:
         "n_texts": len(correct),
         "accuracy": accuracy,
         "accuracy_se": float(np.sqrt(accuracy * (1 - accuracy) / len(correct))),
-        "mcnemar_p": None if scored is first else mcnemar_p(first["correct"], correct),
+        "mcnemar_p": None if not level else mcnemar_p(first["correct"], correct),
         **difference(both, "level"),
         "decision_loss": float(scored["losses"].mean()),
         "loss_change": loss_change,
@@ -260,7 +266,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--factors", nargs="+", default=list(FACTORS), choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
-    made.add_argument("--limit", type=int, metavar="N", help="validation texts")
+    made.add_argument("--limit", type=int, metavar="N", help="validation texts, and as many of calibration")
     return made
 
 

@@ -17,10 +17,11 @@ BASE = "recipe"
 _PAGE = """# What makes it work: {data}
 
 Made by `{command}`; factors of earlier calls are kept. One change of the recipe at a time, from its own value to the
-level's, {n_texts} validation texts, one seed. The interval is that of the paired difference from the recipe, p is
-McNemar's. Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other
-folds of the validation texts chose, and its paired change. Nats per token: bound under the true class. Steps are those
-of the adaptation and of the classes.
+level's, on the validation and the calibration texts; what is fitted to the latter is judged on the former alone, as
+the recipe is for that comparison. No test text. One training of each level and one seed. The interval is that of the
+paired difference from the recipe, p is McNemar's. Decision loss: negative log posterior of the true class, in nats,
+with a temperature by length that other folds of the same texts chose, and its paired change. Nats per token: bound
+under the true class. Steps are those of the adaptation and of the classes.
 
 {rows}
 """
@@ -55,7 +56,7 @@ def _known(path: Path, n_texts: int, record: Mapping[str, Any]) -> list[Row]:
     config = dict(old["run"]["config"])
     config["recipe"] = {**TrainConfig().as_dict(), **config.get("recipe", {})}  # options that are newer than it
     is_same = config == dict(record["config"])
-    return [row for row in old["rows"] if is_same and row["n_texts"] == n_texts]
+    return old["rows"] if is_same and old["rows"][0]["n_texts"] == n_texts else []
 
 
 def _key(row: Row) -> tuple[str, str]:
@@ -76,7 +77,7 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     ]
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
     rows_table = table([*names, "forwards per text and class", "steps"], cells)
-    return _PAGE.format(data=data, command=record["command"], n_texts=rows[0]["n_texts"], rows=rows_table)
+    return _PAGE.format(data=data, command=record["command"], rows=rows_table)
 
 
 def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
@@ -88,4 +89,4 @@ def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
     loss = [f"{row['decision_loss']:.3f}", "" if not row["level"] else f"{row['loss_change']:+.3f} [{lower}, {upper}]"]
     costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
     p = "" if row["mcnemar_p"] is None else p_value(row["mcnemar_p"])
-    return [row["factor"], level, accuracy, change, p, *loss, *costs]
+    return [row["factor"], level, f"{row['n_texts']:,}", accuracy, change, p, *loss, *costs]

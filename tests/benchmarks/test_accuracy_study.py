@@ -26,6 +26,7 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import REGISTRY_MODELS
+from gencls.evaluation.runs import load_run_data
 from gencls.training.config import TrainConfig
 
 LEVELS = {
@@ -63,12 +64,20 @@ def test_a_row_for_each_level_that_changes_something(rows):
     assert found[1]["nats_per_token"] > found[0]["nats_per_token"]  # no context, a looser bound
 
 
+def test_what_is_fitted_to_the_calibration_texts_is_not_judged_on_them(rows, base):
+    folder, found = rows
+    _, _, splits = load_run_data(folder / base.name)
+    both = len(splits["validation"]) + len(splits["calibration"])
+    assert [row["n_texts"] for row in found] == [both, both, both, len(splits["validation"])]
+
+
 def test_the_decision_loss_is_beside_the_accuracy(rows):
     _, found = rows
     assert found[0]["loss_change"] == 0
     for row in found:
-        assert row["decision_loss"] > 0
-        assert row["loss_change"] == pytest.approx(row["decision_loss"] - found[0]["decision_loss"])
+        assert row["decision_loss"] >= 0
+        if row["n_texts"] == found[0]["n_texts"]:
+            assert row["loss_change"] == pytest.approx(row["decision_loss"] - found[0]["decision_loss"])
         assert row["loss_change_low"] <= row["loss_change"] <= row["loss_change_high"]
 
 
@@ -135,7 +144,7 @@ def test_rows_of_earlier_calls_stay(rows, tmp_path):
     assert [row["factor"] for row in kept] == [BASE, "class_steps", "path_steps"]
     assert kept[2]["accuracy"] == 0.125
     text = path.read_text(encoding="utf-8")
-    assert "| n_steps 2 → 1 | 12.5 ±" in text
+    assert f"| n_steps 2 → 1 | {found[1]['n_texts']} | 12.5 ±" in text
     assert "| < 0.001 |" in text
     assert "| class_steps 200 → 0 |" in text
     assert f"| {found[2]['decision_loss']:.3f} | {found[2]['loss_change']:+.3f} [" in text
@@ -168,8 +177,8 @@ def test_a_limit_is_a_stratified_sample(base, rows, monkeypatch):
         return stratified_sample(split, limit, seed=seed)
 
     monkeypatch.setattr(accuracy_study, "stratified_sample", sample)
-    (row,) = study_of(base, {}, rows[0], limit=10, progress=False)
-    assert taken == [(10, 0)]
+    (row,) = study_of(base, {}, rows[0], limit=5, progress=False)
+    assert taken == [(5, 0), (5, 0)]
     assert row["n_texts"] == 10
 
 
