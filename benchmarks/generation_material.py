@@ -17,8 +17,9 @@ from gencls.baselines.causal_training import train_causal
 from gencls.data import TextSplit, load_dataset, make_splits
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
-from gencls.diffusion.backbones import Backbone, load_backbone
+from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.language_model import CONFIG, LanguageModel
+from gencls.diffusion.parts import Backbone
 from gencls.diffusion.tokens import tokenize
 from gencls.diffusion.windows import LONGEST_TEXT, text_windows
 from gencls.generation.autoregressive import CausalWriter

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generation_examples import SHOWN, TITLES, example_lines
 from benchmarks.generation_figures import plot_quality, plot_steps
 from benchmarks.generation_settings import PAIRED_ORDERS
 from benchmarks.generation_speed import TIMED_TEXTS
@@ -16,11 +16,8 @@ from gencls.reporting.plots import to_png
 from gencls.reporting.records import target_row, write_targets
 
 Row = Mapping[str, Any]
-#: Samples that the page shows of each writer: the first ones, by prefix and seed.
-SHOWN = 4
 #: What was written by hand about the tables.
 CONCLUSIONS = Path(__file__).with_name("generation_conclusions.md")
-TITLES = {"human": "human", "causal": "autoregressive, same size", "judge": "SmolLM2 (the judge itself)"}
 _COLUMNS = [
     "perplexity [95 %]",
     "nats/character",
@@ -213,7 +210,7 @@ def page(results: Row, record: Row, targets: Sequence[Row], conclusions: str) ->
         ),
         guidance="" if results["guidance"] is None else _guidance(results["guidance"], config),
         shown=SHOWN,
-        texts="\n".join(_texts(writers, results["guidance"])),
+        texts="\n".join(example_lines(writers, results["guidance"])),
     )
 
 
@@ -289,26 +286,4 @@ def _guidance(found: Row, config: Row) -> str:
     head = ["weight", "encoder, first half", "encoder, second half", "own posterior"]
     return _GUIDANCE.format(
         n=config["n_guided"], best=found["best"], human=_share(found["human"]), rows=table(head, rows)
-    )
-
-
-def _texts(writers: Sequence[tuple[str, Row]], guidance: Row | None) -> Iterable[str]:
-    for name, row in writers:
-        yield f"\n### {TITLES.get(name, name)}\n"
-        for sample in row["samples"][:SHOWN]:
-            yield f"- **{escaped(sample['prefix'])}**{escaped(sample['continuation'])}"
-    if guidance is None:
-        return
-    for weight, rows in guidance["samples"].items():
-        yield f"\n### guided, weight {weight}\n"
-        for label in dict.fromkeys(row["label"] for row in rows):
-            for row in [row for row in rows if row["label"] == label][: SHOWN // 2]:
-                yield f"- {escaped(label)}: {escaped(row['text'])}"
-
-
-def escaped(text: str) -> str:
-    """Return a text that Markdown and HTML show as it is, on one line."""
-    plain = html.escape(" ".join(text.split()), quote=False)
-    return ("" if not text[:1].isspace() else " ") + "".join(
-        f"\\{sign}" if sign in "\\`*_{}[]#|~" else sign for sign in plain
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gencls.baselines.infilling import Specials
+from gencls.baselines.infilling_rows import Specials
 from gencls.baselines.neighbours import NeighbourCounts
 from gencls.baselines.ngrams import unigram
 from gencls.data.fingerprint import digest_of

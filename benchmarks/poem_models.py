@@ -18,9 +18,9 @@ from gencls.baselines.infilling import NeighbourCausal, train_infiller
 from gencls.classifier.estimator import choose_device
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
-from gencls.diffusion.backbones import Backbone, load_backbone, split_model
+from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.language_model import LanguageModel
-from gencls.diffusion.parts import without_dropout
+from gencls.diffusion.parts import Backbone, split_model, without_dropout
 from gencls.diffusion.scratch import HEAD_WIDTH, INITIALIZER_RANGE, OFFSETS, look_nearby, scratch_model
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig

@@ -20,7 +20,8 @@ from benchmarks.poem_leakage import leaked_model
 from benchmarks.poem_results import by_poem, poem_weights, share_interval
 from benchmarks.poem_study import Answers, Draw, Task
 from gencls.baselines.filling import N_BEST, fill_left_to_right
-from gencls.baselines.infilling import NeighbourCausal, Specials
+from gencls.baselines.infilling import NeighbourCausal
+from gencls.baselines.infilling_rows import Specials
 from gencls.diffusion.denoiser import Denoiser
 
 if TYPE_CHECKING:

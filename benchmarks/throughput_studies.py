@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.throughput_rates import timed
-from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.conditioning import Adapter, ConditioningConfig, Mode
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import Backbone
 from gencls.likelihood.engine import Scores, score_texts
 from gencls.likelihood.estimators import Estimator
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
-from gencls.baselines.infilling import BoolArray, IntArray, NeighbourCausal, Specials, collate, infilling_row, plain_row
+from gencls.baselines.infilling import NeighbourCausal
+from gencls.baselines.infilling_rows import BoolArray, IntArray, Specials, collate, infilling_row, plain_row
 
 #: Alternatives kept of each hole.
 N_BEST = 5

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gencls.baselines.filling import N_BEST, Filled
-from gencls.baselines.infilling import BoolArray, IntArray, NeighbourCausal, Specials, collate, plain_row
+from gencls.baselines.infilling import NeighbourCausal
+from gencls.baselines.infilling_rows import BoolArray, IntArray, Specials, collate, plain_row
 
 #: Branch tokens of one forward pass of a text; more holes take several.
 BRANCH_TOKENS = 1024

@@ -8,7 +8,6 @@ tied word embeddings; `gencls.training.head` fits its starting point.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,24 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 from transformers import logging as transformers_logging
 
 from gencls.data.archive import extract
 from gencls.data.artefacts import cache_dir
 from gencls.data.errors import nearest, three_parts
 from gencls.data.hub import hub_reachable
-from gencls.diffusion.parts import (
-    LinearHead,
-    MaskedLMHead,
-    PassThrough,
-    drop_unused_parameters,
-    keep_layers,
-    replace_module,
-)
+from gencls.diffusion.parts import Backbone, split_model
 from gencls.diffusion.scratch import SCRATCH, character_tokenizer, scratch_model, size_of
-from gencls.diffusion.tokens import TokenFrame, frame_of, tiny_tokenizer
+from gencls.diffusion.tokens import tiny_tokenizer
 
 logger = logging.getLogger("gencls.diffusion")
 
@@ -56,59 +47,6 @@ REGISTRY_MODELS = {
 TINY = "tiny-random"
 #: The file that makes a folder a saved language model; see `gencls.diffusion.language_model`.
 LANGUAGE_MODEL = "language_model.json"
-
-
-@dataclass
-class Backbone:
-    """A masked LM in parts.
-
-    Attributes
-    ----------
-    name : str
-        As the user gave it.
-    config : PretrainedConfig
-        Of the masked LM; enough, with a state dict, to build the parts again.
-    tokenizer : PreTrainedTokenizerBase
-    frame : TokenFrame
-        Ids of the special tokens around and in place of the text.
-    encoder, head : torch.nn.Module
-        Base model, and hidden states to features.
-    projection : torch.nn.Parameter of shape (V, D)
-        Vocabulary projection, tied to the input embeddings where the model ties them.
-    bias : ndarray of shape (V,) as tensor
-        Output bias of the pretrained head; zeros where there is none.
-    has_head : bool
-        Whether the head was pretrained.
-    source : str
-        One line: where the weights came from.
-    is_pretrained : bool
-        False for random weights, from which no head can be fitted.
-    is_adapted : bool
-        Whether encoder, head and bias come from a masked-diffusion language model: nothing of them is started anew.
-    """
-
-    name: str
-    config: Any
-    tokenizer: Any
-    frame: TokenFrame
-    encoder: nn.Module
-    head: nn.Module
-    projection: nn.Parameter
-    bias: Tensor
-    has_head: bool
-    source: str
-    is_pretrained: bool = True
-    is_adapted: bool = False
-
-    @property
-    def has_trained_output(self) -> bool:
-        """Whether head and output bias are kept as they are; other ones start at the unigram."""
-        return self.has_head or self.is_adapted
-
-    @property
-    def can_fit_head(self) -> bool:
-        """Whether a head may be fitted to the hidden states; the fit leaves one that came with the weights alone."""
-        return self.is_pretrained and not self.is_adapted
 
 
 def load_backbone(
@@ -154,14 +92,6 @@ def load_backbone(
     return split_model(name, model, tokenizer, has_head=has_head, source=source, n_layers=n_layers)
 
 
-def build_backbone(name: str, config: dict[str, Any], tokenizer: Any, *, has_head: bool, source: str) -> Backbone:
-    """Build the parts of a saved backbone with random weights, for a state dict to be loaded into."""
-    options = dict(config)
-    auto_config = AutoConfig.for_model(options.pop("model_type"), **options)
-    model = AutoModelForMaskedLM.from_config(auto_config)
-    return split_model(name, model, tokenizer, has_head=has_head, source=source)
-
-
 def load_tokenizer(folder: str | Path) -> Any:
     """Load a tokenizer from a folder or the hub's name.
 
@@ -192,44 +122,6 @@ def _check_vocabulary(name: str, n_pieces: int, vocab_size: int) -> None:
                 "Restore the tokenizer files.",
             )
         )
-
-
-def split_model(
-    name: str, model: Any, tokenizer: Any, *, has_head: bool, source: str, n_layers: int | None = None
-) -> Backbone:
-    """Take a masked LM apart.
-
-    Raises
-    ------
-    ValueError
-        If the model has no vocabulary projection or fewer layers than asked for.
-    """
-    decoder = model.get_output_embeddings()
-    if decoder is None:
-        raise ValueError(
-            three_parts("a masked language model", type(model).__name__, "Use a model with an output projection.")
-        )
-    encoder = model.base_model
-    if n_layers is not None:
-        keep_layers(encoder, model.config, n_layers)
-    bias = getattr(decoder, "bias", None)
-    bias = torch.zeros(decoder.weight.shape[0]) if bias is None or not has_head else bias.detach().clone()
-    replace_module(model, decoder, nn.Identity())
-    setattr(model, model.base_model_prefix, PassThrough())
-    head: nn.Module = MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)
-    drop_unused_parameters(head, encoder)
-    return Backbone(
-        name=name,
-        config=copy.deepcopy(model.config),
-        tokenizer=tokenizer,
-        frame=frame_of(tokenizer),
-        encoder=encoder,
-        head=head,
-        projection=decoder.weight,
-        bias=bias,
-        has_head=has_head,
-        source=source,
-    )
 
 
 def _locate(name: str, cache: Path | None) -> tuple[str, str]:

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.batches import RowBatch, ScoredPositions, visible_neighbours
 from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
 from gencls.diffusion.pairs import PairBias
-from gencls.diffusion.parts import without_dropout
+from gencls.diffusion.parts import Backbone, without_dropout
 from gencls.diffusion.reader import Reader, attend_by
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
 from gencls.diffusion.vocabulary import PROJECTION_ROWS

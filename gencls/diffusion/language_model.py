@@ -11,9 +11,10 @@ import torch
 
 from gencls.data.errors import nearest, three_parts
 from gencls.data.storage import write_json
-from gencls.diffusion.backbones import LANGUAGE_MODEL, Backbone, load_tokenizer
+from gencls.diffusion.backbones import LANGUAGE_MODEL, load_tokenizer
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import Backbone
 from gencls.diffusion.saved import (
     TOKENIZER,
     WEIGHTS,

@@ -2,12 +2,70 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.modeling_outputs import BaseModelOutput
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.tokens import TokenFrame, frame_of
+
+
+@dataclass
+class Backbone:
+    """A masked LM in parts.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    config : PretrainedConfig
+        Of the masked LM; enough, with a state dict, to build the parts again.
+    tokenizer : PreTrainedTokenizerBase
+    frame : TokenFrame
+        Ids of the special tokens around and in place of the text.
+    encoder, head : torch.nn.Module
+        Base model, and hidden states to features.
+    projection : torch.nn.Parameter of shape (V, D)
+        Vocabulary projection, tied to the input embeddings where the model ties them.
+    bias : ndarray of shape (V,) as tensor
+        Output bias of the pretrained head; zeros where there is none.
+    has_head : bool
+        Whether the head was pretrained.
+    source : str
+        One line: where the weights came from.
+    is_pretrained : bool
+        False for random weights, from which no head can be fitted.
+    is_adapted : bool
+        Whether encoder, head and bias come from a masked-diffusion language model: nothing of them is started anew.
+    """
+
+    name: str
+    config: Any
+    tokenizer: Any
+    frame: TokenFrame
+    encoder: nn.Module
+    head: nn.Module
+    projection: nn.Parameter
+    bias: Tensor
+    has_head: bool
+    source: str
+    is_pretrained: bool = True
+    is_adapted: bool = False
+
+    @property
+    def has_trained_output(self) -> bool:
+        """Whether head and output bias are kept as they are; other ones start at the unigram."""
+        return self.has_head or self.is_adapted
+
+    @property
+    def can_fit_head(self) -> bool:
+        """Whether a head may be fitted to the hidden states; the fit leaves one that came with the weights alone."""
+        return self.is_pretrained and not self.is_adapted
 
 
 class PassThrough(nn.Module):
@@ -87,3 +145,49 @@ def drop_unused_parameters(head: nn.Module, encoder: nn.Module) -> None:
             module._parameters.pop("bias")
     if getattr(encoder, "pooler", None) is not None:
         setattr(encoder, "pooler", None)  # noqa: B010  (a module attribute, for the type checker)
+
+
+def build_backbone(name: str, config: dict[str, Any], tokenizer: Any, *, has_head: bool, source: str) -> Backbone:
+    """Build the parts of a saved backbone with random weights, for a state dict to be loaded into."""
+    options = dict(config)
+    auto_config = AutoConfig.for_model(options.pop("model_type"), **options)
+    model = AutoModelForMaskedLM.from_config(auto_config)
+    return split_model(name, model, tokenizer, has_head=has_head, source=source)
+
+
+def split_model(
+    name: str, model: Any, tokenizer: Any, *, has_head: bool, source: str, n_layers: int | None = None
+) -> Backbone:
+    """Take a masked LM apart.
+
+    Raises
+    ------
+    ValueError
+        If the model has no vocabulary projection or fewer layers than asked for.
+    """
+    decoder = model.get_output_embeddings()
+    if decoder is None:
+        raise ValueError(
+            three_parts("a masked language model", type(model).__name__, "Use a model with an output projection.")
+        )
+    encoder = model.base_model
+    if n_layers is not None:
+        keep_layers(encoder, model.config, n_layers)
+    bias = getattr(decoder, "bias", None)
+    bias = torch.zeros(decoder.weight.shape[0]) if bias is None or not has_head else bias.detach().clone()
+    replace_module(model, decoder, nn.Identity())
+    setattr(model, model.base_model_prefix, PassThrough())
+    head: nn.Module = MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)
+    drop_unused_parameters(head, encoder)
+    return Backbone(
+        name=name,
+        config=copy.deepcopy(model.config),
+        tokenizer=tokenizer,
+        frame=frame_of(tokenizer),
+        encoder=encoder,
+        head=head,
+        projection=decoder.weight,
+        bias=bias,
+        has_head=has_head,
+        source=source,
+    )

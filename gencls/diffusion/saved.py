@@ -16,7 +16,7 @@ from torch import nn
 
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json
-from gencls.diffusion.backbones import Backbone, build_backbone
+from gencls.diffusion.parts import Backbone, build_backbone
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer"
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
 from gencls.diffusion.associations import set_associations
-from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.language_model import LanguageModel, class_free_denoiser
+from gencls.diffusion.parts import Backbone
 from gencls.diffusion.unigram import assign_folds, class_counts, log_frequencies
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head

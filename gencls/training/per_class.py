@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.backbones import Backbone
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import Backbone
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit

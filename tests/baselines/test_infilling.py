@@ -11,15 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gencls.baselines.causal import new_causal
 from gencls.baselines.filling import fill_in_the_middle, fill_left_to_right, infilling_nats
-from gencls.baselines.infilling import (
-    NeighbourCausal,
-    Specials,
-    _weights,
-    collate,
-    infilling_row,
-    plain_row,
-    train_infiller,
-)
+from gencls.baselines.infilling import NeighbourCausal, train_infiller
+from gencls.baselines.infilling_rows import Specials, collate, hole_weights, infilling_row, plain_row
 from gencls.baselines.neighbours import NeighbourCounts
 from gencls.baselines.rescoring import Rescoring, rescore
 
@@ -162,7 +155,7 @@ def test_hidden_tokens_of_a_row_weigh_half_of_it_at_every_level() -> None:
     ids = np.arange(1, 11)
     for n_hidden in (1, 4, 10):
         row = infilling_row(ids, np.arange(10) < n_hidden, SPECIALS)
-        weights = _weights(row)
+        weights = hole_weights(row)
         assert weights[len(weights) - n_hidden :].sum() == pytest.approx(5)
         assert weights[: len(weights) - n_hidden].tolist() == [1.0] * (10 - n_hidden)
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks import generation
-from benchmarks.generation import Config, as_sample, compare_orders, main
+from benchmarks.generation import as_sample, compare_orders, main
+from benchmarks.generation_config import Config
+from benchmarks.generation_examples import escaped
 from benchmarks.generation_guidance import guided_shares
 from benchmarks.generation_material import beginnings
-from benchmarks.generation_report import _verdict, escaped
+from benchmarks.generation_report import _verdict
 from benchmarks.generation_settings import settings
 from gencls.baselines.causal import CausalLM, new_causal
 from gencls.data.storage import read_json

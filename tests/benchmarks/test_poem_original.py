@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.poem_original import draw_by_diffusion, draw_left_to_right
 from gencls.baselines.causal import new_causal
-from gencls.baselines.infilling import NeighbourCausal, Specials, collate, plain_row
+from gencls.baselines.infilling import NeighbourCausal
+from gencls.baselines.infilling_rows import Specials, collate, plain_row
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.language_model import class_free_denoiser

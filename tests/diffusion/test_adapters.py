@@ -24,11 +24,10 @@ from transformers import (
 )
 
 from gencls.diffusion.adapters import STACKED, adapted_layers, grouped_encoder, without_adapters
-from gencls.diffusion.backbones import split_model
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.parts import layer_stack
+from gencls.diffusion.parts import layer_stack, split_model
 from gencls.diffusion.reader import KEPT_GROUPED
 from gencls.diffusion.tokens import tiny_tokenizer
 

@@ -20,11 +20,11 @@ from transformers import (
 )
 
 from gencls.diffusion import backbones
-from gencls.diffusion.backbones import build_backbone, load_backbone, split_model
+from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.parts import LinearHead
+from gencls.diffusion.parts import LinearHead, build_backbone, split_model
 from gencls.diffusion.tokens import tiny_tokenizer
 
 V = 99

@@ -77,7 +77,7 @@ def _random_weights(denoiser: Denoiser) -> Denoiser:
 def _word_piece_backbone() -> Any:
     from transformers import BertConfig, BertForMaskedLM
 
-    from gencls.diffusion.backbones import split_model
+    from gencls.diffusion.parts import split_model
 
     tokenizer = piece_tokenizer()
     config = BertConfig(

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
-from gencls.diffusion.backbones import load_backbone, split_model
+from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import split_model
 from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 from gencls.likelihood.engine import Scores, score_texts
