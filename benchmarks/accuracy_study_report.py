@@ -42,21 +42,22 @@ def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], outpu
     """
     path = output / f"study-{data}.json"
     fresh = {_key(row) for row in rows}
-    merged = [*rows, *(row for row in _known(path, rows[0]["n_texts"], record) if _key(row) not in fresh)]
+    merged = [*rows, *(row for row in _known(path, rows[0], record) if _key(row) not in fresh)]
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, {"rows": merged, "run": dict(record)})
     return write_atomic(output / f"study-{data}.md", page(data, merged, record))
 
 
-def _known(path: Path, n_texts: int, record: Mapping[str, Any]) -> list[Row]:
-    """Rows of earlier calls that belong beside the new ones."""
+def _known(path: Path, first: Row, record: Mapping[str, Any]) -> list[Row]:
+    """Rows of earlier calls that belong beside the new ones and tell all that these tell."""
     if not path.exists():
         return []
     old = read_json(path)
     config = dict(old["run"]["config"])
     config["recipe"] = {**TrainConfig().as_dict(), **config.get("recipe", {})}  # options that are newer than it
     is_same = config == dict(record["config"])
-    return old["rows"] if is_same and old["rows"][0]["n_texts"] == n_texts else []
+    is_same = is_same and old["rows"][0]["n_texts"] == first["n_texts"]
+    return [row for row in old["rows"] if is_same and set(row) >= set(first)]
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -151,6 +151,14 @@ def test_rows_of_earlier_calls_stay(rows, tmp_path):
     assert "| 2 + 0 |" in text
 
 
+def test_rows_that_tell_less_than_new_ones_do_not_stay(rows, tmp_path):
+    _, found = rows
+    older = [{name: value for name, value in row.items() if name != "decision_loss"} for row in found[:2]]
+    write_json(tmp_path / "study-toy.json", {"rows": older, "run": record()})
+    write_study("toy", [found[0], found[2]], record(), tmp_path)
+    assert factors(tmp_path) == [BASE, "class_steps"]
+
+
 @pytest.mark.parametrize("other", [{"size": "gpu"}, {"n_scored": 7}, {"n_texts": 5}])
 def test_rows_of_another_recipe_size_or_number_of_texts_do_not_stay(rows, tmp_path, other):
     _, found = rows
