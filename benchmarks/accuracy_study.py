@@ -44,6 +44,12 @@ Options = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 #: Folds of the validation texts: the temperature of one is chosen on the others.
 N_FOLDS = 5
+
+
+class Times(int):
+    """A level that is so many times the recipe's value: recipes differ in what they can pay."""
+
+
 #: Name of a factor -> the changes of each of its levels.
 FACTORS: dict[str, tuple[Options, ...]] = {
     "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
@@ -51,14 +57,14 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "order": ({"order": "uniform"},),
     "long_texts": ({"long_texts": "chunks"},),
     "level_weighting": ({"level_weighting": "learned"},),
-    "class_steps": ({"class_steps": 0}, {"class_steps": 600}),
+    "class_steps": ({"class_steps": 0}, {"class_steps": Times(3)}),
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
     # the decision's loss has no texts without their class: the first level is its control
     "hybrid_weight": (
         {"class_dropout": 0.0},
         *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
     ),
-    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": 600}),
+    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
@@ -117,8 +123,13 @@ def study(
         if name not in FACTORS:
             raise ValueError(three_parts(f"factors out of {tuple(FACTORS)}", name, f"Use {nearest(name, FACTORS)}."))
     base = task(data, "generative", size=size)
-    chosen = {name: FACTORS[name] for name in factors}
+    chosen = {name: [level_of(level, base.config) for level in FACTORS[name]] for name in factors}
     return study_of(base, chosen, runs, limit=limit, progress=progress, write=write)
+
+
+def level_of(level: Options, recipe: TrainConfig) -> Options:
+    """Return the changes of a level, multiples of the recipe's own values worked out."""
+    return {name: value * getattr(recipe, name) if isinstance(value, Times) else value for name, value in level.items()}
 
 
 def study_of(

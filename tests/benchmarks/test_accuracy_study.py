@@ -14,7 +14,9 @@ from benchmarks.accuracy_study import (
     BASE,
     FACTORS,
     N_FOLDS,
+    Times,
     decision_losses,
+    level_of,
     main,
     parser,
     study,
@@ -228,10 +230,15 @@ def test_unknown_factors_are_refused_before_any_training(tmp_path, monkeypatch):
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
     config = task("imdb", "generative").config
-    levels = [replace(config, **level) for level in FACTORS[factor]]
+    levels = [replace(config, **level_of(level, config)) for level in FACTORS[factor]]
     assert any(level != config for level in levels)
     assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
     assert {level.backbone for level in levels} <= set(REGISTRY_MODELS)  # no hub is needed
+
+
+def test_multiples_are_those_of_the_recipe():
+    recipe = TrainConfig(class_steps=70)
+    assert level_of({"class_steps": Times(3), "n_steps": 3}, recipe) == {"class_steps": 210, "n_steps": 3}
 
 
 def test_the_decision_loss_has_a_control_without_class_dropout():
