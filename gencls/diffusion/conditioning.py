@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gencls.data.errors import three_parts
 from gencls.diffusion.adapters import adapted_layers, adapter_name, with_adapters
+from gencls.diffusion.padding import encode
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 
@@ -115,9 +116,9 @@ class Conditioning(nn.Module):
         """Return the names of the parameters that belong to classes."""
         raise NotImplementedError
 
-    def _encode(self, **inputs: Any) -> Tensor:
-        hidden: Tensor = self.encoder(**inputs).last_hidden_state
-        return hidden
+    def _encode(self, rows: Tensor, attention_mask: Tensor, encoder: Any = None) -> Tensor:
+        in_groups = self.training and rows.device.type == "cpu"
+        return encode(encoder or self.encoder, rows, attention_mask, in_groups=in_groups)
 
     def _embed(self, input_ids: Tensor) -> Tensor:
         embedded: Tensor = self.encoder.get_input_embeddings()(input_ids)
@@ -148,8 +149,7 @@ class Independent(Conditioning):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
         encoder = self.encoders[index] if index < self.n_classes else self.encoder
-        hidden: Tensor = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return hidden[scored]
+        return self._encode(input_ids, attention_mask, encoder)[scored]
 
     def head_of(self, index: int) -> nn.Module:
         return self.heads[index] if index < self.n_classes else self.head
@@ -180,7 +180,7 @@ class Adapter(Conditioning):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
         self._activate(index)
-        return self._encode(input_ids=input_ids, attention_mask=attention_mask)[scored]
+        return self._encode(input_ids, attention_mask)[scored]
 
     def _activate(self, index: int) -> None:
         for layer in adapted_layers(self.encoder).values():
@@ -207,7 +207,7 @@ class Conditional(Conditioning):
     shares_hidden = True
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor, scored: Tensor, index: int) -> Tensor:
-        return self._encode(input_ids=input_ids, attention_mask=attention_mask)[scored]
+        return self._encode(input_ids, attention_mask)[scored]
 
     def class_features(self, hidden: Tensor, class_ids: Tensor) -> Tensor:
         """Return the head's features of hidden states (n, D) for their classes (n,)."""
@@ -270,7 +270,7 @@ class Prompt(Conditioning):
         prompt = self.tokens[class_ids].to(embedded.dtype)
         rows = torch.cat([embedded[:, :1], prompt, embedded[:, 1:]], dim=1)
         seen = torch.cat([attention_mask.new_ones(len(class_ids), n_tokens), attention_mask], dim=1)
-        hidden = self._encode(inputs_embeds=rows, attention_mask=seen)
+        hidden = self._encode(rows, seen)
         text = torch.cat([hidden[:, :1], hidden[:, 1 + n_tokens :]], dim=1)[scored]
         return text, self.head(text)
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from gencls.diffusion import denoiser as denoiser_module
+from gencls.diffusion import padding
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import EncodedPositions, RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.padding import GROUP_POSITIONS, groups_of
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
 C = 3
@@ -219,14 +221,25 @@ def test_chunks_without_gradients_equal_the_gradient_path(denoiser, monkeypatch,
         torch.testing.assert_close(denoiser(batch, classes), with_gradient.detach(), **CLOSE)
 
 
-def test_training_and_evaluation_attention_agree(denoiser):
-    """Eager attention in training, fused in evaluation: the same function."""
+@pytest.mark.parametrize("n_positions", [GROUP_POSITIONS, 12])
+def test_training_and_evaluation_agree(denoiser, monkeypatch, n_positions):
+    """Eager attention and groups of rows in training, fused and padded in evaluation: the same function."""
     batch, classes = make_batch(denoiser.frame), torch.tensor([0, 1, 2, C])
+    found = []
+
+    def groups(lengths):
+        found.append(list(groups_of(lengths, n_positions)))
+        return found[-1]
+
+    monkeypatch.setattr(padding, "groups_of", groups)
     with torch.no_grad():
         evaluated = denoiser.eval()(batch, classes)
+        assert not found
         trained = denoiser.train()(batch, classes)
     denoiser.eval()
     torch.testing.assert_close(trained, evaluated, **CLOSE)
+    assert found
+    assert n_positions == GROUP_POSITIONS or mode_of(denoiser) in ("independent", "adapter") or len(found[0]) > 1
 
 
 def test_nothing_scored_and_empty_texts(denoiser):

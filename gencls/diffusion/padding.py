@@ -1,0 +1,60 @@
+"""Rows of one training step, encoded in groups of about equal length.
+
+Texts of a step differ in length, and a row costs what the longest one costs: in its linear layers by the number of
+positions, in its attention by their square. Groups spare most of that and change no number but for rounding. Scoring
+has batches of fixed shapes instead (`gencls.likelihood`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: Positions of a group, padding counted in: few enough that its attention stays near the processor.
+GROUP_POSITIONS = 1024
+
+
+def encode(encoder: Any, rows: Tensor, attention_mask: Tensor, *, in_groups: bool) -> Tensor:
+    """Return the last hidden states of rows.
+
+    Parameters
+    ----------
+    encoder : PreTrainedModel
+    rows : Tensor of shape (B, L) or (B, L, D)
+        Token ids or embeddings, padded on the right.
+    attention_mask : Tensor of shape (B, L), int64
+    in_groups : bool
+        From the longest row to the shortest, each group as wide as its longest row. Beyond it, where there is padding
+        only, the result is zero.
+
+    Returns
+    -------
+    Tensor of shape (B, L, D)
+    """
+    name = "input_ids" if rows.dim() == 2 else "inputs_embeds"
+
+    def run(part: Tensor, mask: Tensor) -> Tensor:
+        hidden: Tensor = encoder(**{name: part}, attention_mask=mask).last_hidden_state
+        return hidden
+
+    if not in_groups:
+        return run(rows, attention_mask)
+    lengths, order = attention_mask.sum(dim=1).sort(descending=True, stable=True)
+    parts = []
+    for start, stop in groups_of(lengths.tolist()):
+        group, width = order[start:stop], int(lengths[start])
+        hidden = run(rows[group, :width], attention_mask[group, :width])
+        parts.append(nn.functional.pad(hidden, (0, 0, 0, rows.shape[1] - width)))
+    return torch.cat(parts)[order.argsort()]
+
+
+def groups_of(lengths: Sequence[int], n_positions: int = GROUP_POSITIONS) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of groups of at most `n_positions`, or of one row; lengths fall."""
+    start = 0
+    while start < len(lengths):
+        stop = min(start + max(1, n_positions // max(1, lengths[start])), len(lengths))
+        yield start, stop
+        start = stop
