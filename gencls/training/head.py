@@ -73,20 +73,25 @@ def _collect(
     size: int,
     autocast: Any,
 ) -> tuple[Tensor, Tensor]:
+    """Hidden states (n, D) and targets (n,) of the hidden positions, text by text."""
     collator = DiffusionCollator(denoiser.frame, LevelSchedule(0.1, 1.0), n_scored=24)
     device = denoiser.bias.device
     seeds = generator.integers(0, 2**63 - 1, size=len(token_ids))
     examples = [Example(ids, 0, 0, 0, int(seed)) for ids, seed in zip(token_ids, seeds, strict=True)]
-    hidden, targets = [], []
+    order = sorted(range(len(examples)), key=lambda place: len(token_ids[place]))  # little padding
+    hidden, targets = [torch.empty(0)] * len(examples), [torch.empty(0)] * len(examples)
     was_training = denoiser.training
     denoiser.eval()
-    for start in range(0, len(examples), size):
-        batch = collator(examples[start : start + size])["batch"].to(device)
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        batch = collator([examples[place] for place in places])["batch"].to(device)
         classes = torch.full((len(batch.input_ids),), denoiser.n_classes, device=device)
         with autocast() if autocast else torch.no_grad():
             states, _ = denoiser.network(batch.input_ids, batch.attention_mask, batch.scored, classes)
-        hidden.append(states.float())
-        targets.append(batch.target_ids[batch.scored])
+        sizes = batch.scored.sum(dim=1).tolist()
+        own = states.float().split(sizes), batch.target_ids[batch.scored].split(sizes)
+        for place, states_of_text, targets_of_text in zip(places, *own, strict=True):
+            hidden[place], targets[place] = states_of_text, targets_of_text
     denoiser.train(was_training)
     return torch.cat(hidden), torch.cat(targets)
 

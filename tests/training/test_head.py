@@ -67,6 +67,19 @@ def test_same_generator_same_head():
     assert torch.equal(*heads)
 
 
+def test_the_batches_change_nothing():
+    """They hold texts of about equal length; what is fitted and what is held out goes by the texts' own order."""
+    generator = np.random.default_rng(1)
+    texts = [np.full(generator.integers(2, 30), generator.integers(40, 46)) for _ in range(90)]
+    found = []
+    for batch_size in (1, 32):
+        denoiser = make()
+        gain = fit_linear_head(denoiser, texts, generator=np.random.default_rng(4), batch_size=batch_size)
+        found.append((torch.tensor(gain), denoiser.network.head.weight.detach().clone()))
+    for one, many in zip(*found, strict=True):
+        torch.testing.assert_close(one.float(), many.float(), rtol=1e-3, atol=1e-4)
+
+
 def test_a_pretrained_head_is_left_alone():
     denoiser = make()
     denoiser.network.head = torch.nn.Identity()
