@@ -66,18 +66,10 @@ def _key(row: Row) -> tuple[str, str]:
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     """Return the table of a study in Markdown."""
-    names = [
-        "factor",
-        "level",
-        "accuracy ± s.e.",
-        "change, points [95 %]",
-        "p",
-        "decision loss",
-        "change [95 %]",
-        "nats/token",
-    ]
+    names = ["factor", "level", "texts", "accuracy ± s.e.", "change, points [95 %]", "p"]
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
-    rows_table = table([*names, "forwards per text and class", "steps"], cells)
+    names += ["decision loss", "change [95 %]", "nats/token", "forwards per text and class", "steps"]
+    rows_table = table(names, cells)
     return _PAGE.format(data=data, command=record["command"], rows=rows_table)
 
 
