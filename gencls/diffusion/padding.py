@@ -7,14 +7,12 @@ has batches of fixed shapes instead (`gencls.likelihood`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-#: Positions of a group, padding counted in: few enough that its attention stays near the processor.
-GROUP_POSITIONS = 1024
+from gencls.data.lengths import groups_of
 
 
 def encode(encoder: Any, rows: Tensor, attention_mask: Tensor, *, in_groups: bool) -> Tensor:
@@ -49,12 +47,3 @@ def encode(encoder: Any, rows: Tensor, attention_mask: Tensor, *, in_groups: boo
         hidden = run(rows[group, :width], attention_mask[group, :width])
         parts.append(nn.functional.pad(hidden, (0, 0, 0, rows.shape[1] - width)))
     return torch.cat(parts)[order.argsort()]
-
-
-def groups_of(lengths: Sequence[int], n_positions: int = GROUP_POSITIONS) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of groups of at most `n_positions`, or of one row; lengths fall."""
-    start = 0
-    while start < len(lengths):
-        stop = min(start + max(1, n_positions // max(1, lengths[start])), len(lengths))
-        yield start, stop
-        start = stop

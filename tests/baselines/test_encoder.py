@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel
 
 from gencls.baselines.encoder import EncoderClassifier, MeanPooledClassifier
 from gencls.baselines.finetuning import Budget, BudgetCallback
+from gencls.data.lengths import groups_of
 
 CLS, SEP, PAD, VOCAB = 1, 2, 0, 20
 
@@ -132,6 +133,24 @@ def test_mean_pooling_skips_the_padding(encoder):
         short = network(ids, torch.ones_like(ids))["logits"]
         long = network(padded, (padded != PAD).long())["logits"]
     torch.testing.assert_close(short, long)
+
+
+def test_training_in_groups_reads_the_same_means_and_little_padding(encoder, monkeypatch):
+    monkeypatch.setattr("gencls.baselines.encoder.groups_of", lambda lengths: groups_of(lengths, 16))
+    network = MeanPooledClassifier(encoder, 2)
+    network.dropout.p = 0.0
+    lengths = torch.tensor([3, 15, 7, 2, 8])
+    mask = (torch.arange(15) < lengths[:, None]).long()
+    ids = torch.randint(5, VOCAB, mask.shape, generator=torch.Generator().manual_seed(0)) * mask
+    plain = network.eval()(ids, mask)["logits"]
+    seen = []
+    hook = encoder.register_forward_pre_hook(lambda *given: seen.append(given[2]["input_ids"].shape), with_kwargs=True)
+    network.train()
+    encoder.eval()  # without its dropout
+    grouped = network(ids, mask)["logits"]
+    hook.remove()
+    torch.testing.assert_close(grouped, plain)
+    assert [tuple(shape) for shape in seen] == [(1, 15), (2, 8), (2, 3)]
 
 
 def test_empty_text_and_no_special_tokens(encoder, fitted):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from gencls.data.lengths import GROUP_POSITIONS, groups_of
 from gencls.diffusion import denoiser as denoiser_module
 from gencls.diffusion import padding
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import EncodedPositions, RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.padding import GROUP_POSITIONS, groups_of
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
 C = 3

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gencls.data.lengths import GROUP_POSITIONS
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.padding import GROUP_POSITIONS, encode, groups_of
+from gencls.diffusion.padding import encode
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +57,3 @@ def test_no_group_is_wider_than_its_longest_row(encoder, rows, monkeypatch):
     encode(Spy(), ids, mask, in_groups=True)
     assert shapes == [(2, 400), (4, 250), (2, 3)]
     assert all(n_rows * width <= GROUP_POSITIONS for n_rows, width in shapes)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "expected"),
-    [
-        ([], []),
-        ([9], [(0, 1)]),
-        ([9, 9, 5, 2, 2], [(0, 1), (1, 2), (2, 4), (4, 5)]),
-        ([5, 5, 2, 0], [(0, 2), (2, 4)]),
-        ([0, 0], [(0, 2)]),
-    ],
-)
-def test_groups(lengths, expected):
-    assert list(groups_of(lengths, 10)) == expected
