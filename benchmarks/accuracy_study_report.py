@@ -16,12 +16,14 @@ Row = Mapping[str, Any]
 BASE = "recipe"
 _PAGE = """# What makes it work: {data}
 
-Made by `{command}`; factors of earlier calls are kept. One change of the recipe at a time, from its own value to the
-level's, on the validation and the calibration texts; what is fitted to the latter is judged on the former alone, as
-the recipe is for that comparison. No test text. One training of each level and one seed. The interval is that of the
-paired difference from the recipe, p is McNemar's. Decision loss: negative log posterior of the true class, in nats,
-with a temperature by length that other folds of the same texts chose, and its paired change. Nats per token: bound
-under the true class. Steps are those of the adaptation and of the classes.
+Made by `{command}` on {device}; factors of earlier calls are kept.
+
+One change of the recipe at a time, from its own value to the level's, on the validation and the calibration texts;
+what is fitted to the latter is judged on the former alone, as the recipe is for that comparison. No test text. One
+training of each level and one seed. The interval is that of the paired difference from the recipe, p is McNemar's.
+Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other folds of the
+same texts chose, and its paired change. Nats per token: bound under the true class. Steps are those of the adaptation
+and of the classes.
 
 {rows}
 """
@@ -70,7 +72,7 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
     names += ["decision loss", "change [95 %]", "nats/token", "forwards per text and class", "steps"]
     rows_table = table(names, cells)
-    return _PAGE.format(data=data, command=record["command"], rows=rows_table)
+    return _PAGE.format(data=data, command=record["command"], device=record["device"], rows=rows_table)
 
 
 def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:

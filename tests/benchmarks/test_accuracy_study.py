@@ -129,7 +129,7 @@ def test_nothing_is_trained_twice(rows, base, monkeypatch):
 
 def record(command="c", size="cpu", **changes):
     recipe = TrainConfig(**changes).as_dict()
-    return {"command": command, "config": {"data": "toy", "size": size, "recipe": recipe}}
+    return {"command": command, "device": "a processor", "config": {"data": "toy", "size": size, "recipe": recipe}}
 
 
 def factors(folder):
