@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.tables import p_value
 from gencls.training.config import TrainConfig
 
+logger = logging.getLogger("gencls.benchmarks")
 Row = Mapping[str, Any]
 #: Factor of the row that all others are compared with.
 BASE = "recipe"
@@ -22,8 +24,8 @@ One change of the recipe at a time, from its own value to the level's, on the va
 what is fitted to the latter is judged on the former alone, as the recipe is for that comparison. No test text. One
 training of each level and one seed. The interval is that of the paired difference from the recipe, p is McNemar's.
 Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other folds of the
-same texts chose, and its paired change. Nats per token: bound under the true class. Steps are those of the adaptation
-and of the classes.
+same texts chose, texts weighted to the shares of the classes, and its paired change. Nats per token: bound under the
+true class. Steps are those of the adaptation and of the classes.
 
 {rows}
 """
@@ -38,8 +40,8 @@ def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], outpu
     rows : sequence of dict
         As `benchmarks.accuracy_study.study` gives them.
     record : mapping
-        Of the run; its ``config`` has ``data``, ``size`` and ``recipe``. Earlier rows of another one, or of another
-        number of texts, are left out: their differences are from another recipe's decisions.
+        Of the run; its ``config`` has ``data``, ``size`` and ``recipe``. Earlier rows of another one, or whose recipe
+        scored otherwise (trained again elsewhere, other texts), are left out: they differ from other decisions.
     output : Path
     """
     path = output / f"study-{data}.json"
@@ -47,19 +49,26 @@ def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], outpu
     merged = [*rows, *(row for row in _known(path, rows[0], record) if _key(row) not in fresh)]
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, {"rows": merged, "run": dict(record)})
-    return write_atomic(output / f"study-{data}.md", page(data, merged, record))
+    return write_atomic(path.with_suffix(".md"), study_page(path))
+
+
+def study_page(path: Path) -> str:
+    """Return the page of a study whose numbers are in a JSON file of `write_study`."""
+    found = read_json(path)
+    return page(found["run"]["config"]["data"], found["rows"], found["run"])
 
 
 def _known(path: Path, first: Row, record: Mapping[str, Any]) -> list[Row]:
-    """Rows of earlier calls that belong beside the new ones and tell all that these tell."""
+    """Rows of earlier calls that belong beside the new ones: from a recipe that did as this one does."""
     if not path.exists():
         return []
     old = read_json(path)
     config = dict(old["run"]["config"])
     config["recipe"] = {**TrainConfig().as_dict(), **config.get("recipe", {})}  # options that are newer than it
-    is_same = config == dict(record["config"])
-    is_same = is_same and old["rows"][0]["n_texts"] == first["n_texts"]
-    return [row for row in old["rows"] if is_same and set(row) >= set(first)]
+    if config == dict(record["config"]) and old["rows"][0] == dict(first):
+        return list(old["rows"])
+    logger.warning("%s is begun anew: its rows are differences from another recipe's decisions", path.name)
+    return []
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
     python scripts/render_reports.py reports
 
-Nothing is measured and no run is needed. Accuracy has `python -m benchmarks.accuracy --summary`; the page of generation
-shows texts that its numbers do not have, and is written by its benchmark alone.
+Nothing is measured and no run is needed. Of accuracy the pages of the study are written; its summary has
+`python -m benchmarks.accuracy --summary`. The page of generation shows texts that its numbers do not have, and is
+written by its benchmark alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import estimators_report, poem_report, throughput_report
-from gencls.data.storage import read_json
+from benchmarks.accuracy_study_report import study_page
+from gencls.data.storage import read_json, write_atomic
 from gencls.reporting.report import build_report
 
 
@@ -22,11 +24,18 @@ def _poems(folder: Path) -> Path:
     return poem_report.write_poem_report(folder, metrics, record, study=None, with_examples=False)
 
 
+def _studies(folder: Path) -> Path:
+    for path in folder.glob("study-*.json"):
+        write_atomic(path.with_suffix(".md"), study_page(path))
+    return folder
+
+
 def _results(write: Callable[..., Path]) -> Callable[[Path], Path]:
     return lambda folder: write(read_json(folder / "results.json"), read_json(folder / "run.json"), folder)
 
 
 RENDERERS: dict[str, Callable[[Path], Path]] = {
+    "accuracy": _studies,
     "estimators": _results(estimators_report.write_report),
     "imdb-demo": build_report,
     "poems": _poems,

@@ -168,7 +168,12 @@ class LevelWeighting:
         temperature = fit_temperature(_sum(means), y, n_tokens, log_prior)  # says which inputs do not fit
         tempered = means / temperature.temperature(n_tokens)[:, None, None]
         labels = np.asarray(y, dtype=np.int64)
-        offset, weights = temperature.tempered_prior(n_tokens, log_prior), prior_weights(labels, np.asarray(log_prior))
+        offset = temperature.tempered_prior(n_tokens, log_prior)
+        is_text = np.asarray(n_tokens) > 0  # as in the temperature's fit
+        if not is_text.any():
+            return cls("learned", (1.0,) * means.shape[2])
+        tempered, labels, offset = tempered[is_text], labels[is_text], offset[is_text]
+        weights = prior_weights(labels, np.asarray(log_prior))
         objective = _objective(tempered, labels, offset, weights, prior_sd)
         n_steps = means.shape[2]
         options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}

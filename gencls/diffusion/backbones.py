@@ -1,9 +1,6 @@
-"""Pretrained encoders in the form that the denoiser needs: encoder, position-wise head, vocabulary projection.
+"""Pretrained encoders by name: from the hub, a registry artefact, a folder, or from scratch.
 
-Any `AutoModelForMaskedLM` is taken apart without code of its own: the base model is replaced by a pass-through and the
-vocabulary projection by the identity, so what remains maps hidden states to the features before the projection.
-A model without a trained masked-LM head (a sentence encoder such as ``minilm``) gets a linear head in front of its
-tied word embeddings; `gencls.training.head` fits its starting point.
+`gencls.diffusion.parts` takes them apart.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""The parts that a masked LM is cut in, and the knife."""
+"""The parts that a masked LM is cut in, and the knife: encoder, position-wise head, vocabulary projection.
+
+Any `AutoModelForMaskedLM` is taken apart without code of its own: the base model is replaced by a pass-through and the
+vocabulary projection by the identity, so what remains maps hidden states to the features before the projection.
+A model without a trained masked-LM head (a sentence encoder such as ``minilm``) gets a linear head in front of its
+tied word embeddings; `gencls.training.head` fits its starting point.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _collect(
     size: int,
     autocast: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states (n, D) and targets (n,) of the hidden positions, text by text."""
+    """Hidden states (n, D) and targets (n,) of the scored positions, text by text."""
     collator = DiffusionCollator(denoiser.frame, LevelSchedule(0.1, 1.0), n_scored=24)
     device = denoiser.bias.device
     seeds = generator.integers(0, 2**63 - 1, size=len(token_ids))

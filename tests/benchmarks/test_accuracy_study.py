@@ -24,6 +24,7 @@ from benchmarks.accuracy_study import (
     write_study,
 )
 from benchmarks.commands import as_typed
+from gencls.classifier.calibration import prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
 from gencls.data.storage import write_json
@@ -33,7 +34,7 @@ from gencls.training.config import TrainConfig
 
 LEVELS = {
     "path_steps": ({"n_steps": 1}, {"n_steps": 2}),
-    "class_steps": ({"class_steps": 0},),
+    "class_steps": ({"class_steps": Times(0)},),
     "level_weighting": ({"level_weighting": "learned"},),
 }
 
@@ -78,9 +79,20 @@ def test_the_decision_loss_is_beside_the_accuracy(rows):
     assert found[0]["loss_change"] == 0
     for row in found:
         assert row["decision_loss"] >= 0
-        if row["n_texts"] == found[0]["n_texts"]:
-            assert row["loss_change"] == pytest.approx(row["decision_loss"] - found[0]["decision_loss"])
+        same = row["n_texts"] == found[0]["n_texts"]
+        assert not same or row["loss_change"] == pytest.approx(row["decision_loss"] - found[0]["decision_loss"])
         assert row["loss_change_low"] <= row["loss_change"] <= row["loss_change_high"]
+
+
+def test_a_fitted_level_is_compared_with_the_recipe_on_the_same_texts_and_folds(held):
+    evidence, labels, lengths, log_prior = held
+    arrays = {"evidence": evidence, "labels": labels, "lengths": lengths}
+    facts = {"nats_per_token": 1.0, "forwards": 1.0, "adapt_steps": 1, "class_steps": 1, "log_prior": log_prior}
+    recipe = {"held": arrays, **facts}
+    level = {"held": {name: values[:150] for name, values in arrays.items()}, **facts}
+    row = accuracy_study._row("level_weighting", {"level_weighting": "learned"}, level, recipe)
+    assert row["n_texts"] == 150
+    assert row["ahead"] == row["loss_change"] == 0  # it decides as the recipe does
 
 
 @pytest.fixture
@@ -93,22 +105,30 @@ def held():
 
 
 def test_decision_losses_do_not_depend_on_the_scale_of_the_evidence(held):
-    evidence, *others = held
-    losses = decision_losses(evidence, *others)
-    flat = np.zeros(3)
-    scaled = decision_losses(7 * evidence, others[0], others[1], flat)
-    assert scaled == pytest.approx(decision_losses(evidence, others[0], others[1], flat), abs=1e-3)
+    evidence, labels, lengths, log_prior = held
+    losses = decision_losses(evidence, labels, lengths, log_prior=log_prior)
+    plain, scaled = (decision_losses(scale * evidence, labels, lengths, log_prior=np.zeros(3)) for scale in (1, 7))
+    assert scaled == pytest.approx(plain, abs=1e-3)
     assert 0.3 < losses.mean() < np.log(3)  # the evidence is too sure by far, and not without worth
     assert len(losses) == 400
 
 
+def test_decision_losses_stand_for_the_population(held):
+    """A rare class that the held-out texts have too often weighs what its prior says."""
+    evidence, labels, lengths, _ = held
+    rare = np.log([0.01, 0.49, 0.5])
+    total = decision_losses(np.zeros_like(evidence), labels, lengths, log_prior=rare)
+    assert total[labels == 0].sum() / 400 == pytest.approx(-0.01 * np.log(0.01), rel=1e-2)
+    assert total.mean() == pytest.approx(-(np.exp(rare) * rare).sum(), rel=1e-2)
+
+
 def test_the_temperature_of_a_text_is_not_chosen_on_it(held):
     evidence, labels, lengths, prior = held
-    before = decision_losses(evidence, labels, lengths, prior)
+    before = decision_losses(evidence, labels, lengths, log_prior=prior) / prior_weights(labels, prior)
     other = labels.copy()
     other[0] = (other[0] + 1) % 3
-    after = decision_losses(evidence, other, lengths, prior)
-    same = before == after
+    after = decision_losses(evidence, other, lengths, log_prior=prior) / prior_weights(other, prior)
+    same = np.isclose(before, after, rtol=1e-12, atol=0)
     assert same.sum() == 400 // N_FOLDS - 1  # the texts beside it in its fold, whose temperature has not seen it
     assert not same[0]
 
@@ -219,6 +239,12 @@ def test_the_command_is_told_as_typed():
         parser(), vars(parser().parse_args(["--factors", "draws", "--limit", "9"])), always=("size", "data")
     )
     assert told == "python -m benchmarks.accuracy_study --size cpu --data imdb --factors draws --limit 9"
+
+
+def test_too_few_texts_are_refused_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy_study, "train_run", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=f"at least {N_FOLDS} texts"):
+        study("imdb", ["path_steps"], tmp_path, limit=N_FOLDS - 1)
 
 
 def test_unknown_factors_are_refused_before_any_training(tmp_path, monkeypatch):

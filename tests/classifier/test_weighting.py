@@ -179,6 +179,18 @@ def test_held_out_texts_stand_for_the_population():
     np.testing.assert_allclose(often, plain, rtol=1e-3)
 
 
+def test_texts_of_no_tokens_take_no_part():
+    generator = np.random.default_rng(11)
+    log_prior, n_tokens = np.log([0.3, 0.7]), np.full(600, 30)
+    steps, y = labelled(generator, 600, 2, [0.2, 0.9], log_prior=log_prior)
+    with_empty = np.concatenate([steps, np.zeros((200, *steps.shape[1:]))])
+    found = LevelWeighting.fit(steps, y, n_tokens, log_prior)
+    empty = LevelWeighting.fit(with_empty, np.append(y, [0] * 200), np.append(n_tokens, [0] * 200), log_prior)
+    assert empty == found
+    nothing = LevelWeighting.fit(np.zeros((4, 2, 1, 2)), [0, 1, 0, 1], np.zeros(4), log_prior)
+    assert nothing.coefficients == (1.0, 1.0)
+
+
 def test_the_fit_does_not_see_what_the_classes_share():
     generator = np.random.default_rng(9)
     steps, y = labelled(generator, 500, 3, [0.4, 0.8])

@@ -19,11 +19,13 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from gencls.data.lengths import groups_of
 from gencls.diffusion import backbones
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.padding import encode
 from gencls.diffusion.parts import LinearHead, build_backbone, split_model
 from gencls.diffusion.tokens import tiny_tokenizer
 
@@ -78,6 +80,19 @@ def log_probs_of(backbone, ids, attention):
     hidden = backbone.encoder(input_ids=ids, attention_mask=attention).last_hidden_state
     features = backbone.head(hidden.flatten(0, 1)).unflatten(0, ids.shape)
     return features @ backbone.projection.T + backbone.bias
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_rows_in_groups_have_the_same_hidden_states(architecture, embedded, monkeypatch):
+    """Whatever a model's positions and its local attention are."""
+    monkeypatch.setattr("gencls.diffusion.padding.groups_of", lambda lengths: groups_of(lengths, 8))
+    encoder, (ids, attention) = random_model(architecture).base_model, rows()
+    inputs = encoder.get_input_embeddings()(ids) if embedded else ids
+    plain, grouped = (encode(encoder, inputs, attention, in_groups=in_groups) for in_groups in (False, True))
+    seen = attention.bool()
+    torch.testing.assert_close(grouped[seen], plain[seen], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -10,7 +10,7 @@ from gencls.diffusion.collator import DiffusionCollator, Example
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
-from gencls.training.head import fit_linear_head
+from gencls.training.head import _collect, fit_linear_head
 
 
 def one_letter_texts(n_texts, seed):
@@ -70,14 +70,16 @@ def test_same_generator_same_head():
 def test_the_batches_change_nothing():
     """They hold texts of about equal length; what is fitted and what is held out goes by the texts' own order."""
     generator = np.random.default_rng(1)
-    texts = [np.full(generator.integers(2, 30), generator.integers(40, 46)) for _ in range(90)]
-    found = []
-    for batch_size in (1, 32):
-        denoiser = make()
-        gain = fit_linear_head(denoiser, texts, generator=np.random.default_rng(4), batch_size=batch_size)
-        found.append((torch.tensor(gain), denoiser.network.head.weight.detach().clone()))
-    for one, many in zip(*found, strict=True):
-        torch.testing.assert_close(one.float(), many.float(), rtol=1e-3, atol=1e-4)
+    lengths, letters = generator.integers(2, 20, size=90), generator.integers(40, 46, size=90)
+    texts = [np.full(length, letter) for length, letter in zip(lengths, letters, strict=True)]
+    texts[0] = np.full(20, 45)
+    denoiser = make()
+    one, many = (_collect(denoiser, texts, np.random.default_rng(4), size, None) for size in (1, 32))
+    assert torch.equal(one[1], many[1])
+    torch.testing.assert_close(one[0], many[0], rtol=1e-4, atol=1e-5)
+    # the letters in the texts' order, each at least once
+    runs = torch.unique_consecutive(many[1]).tolist()
+    assert runs == torch.unique_consecutive(torch.tensor([text[0] for text in texts])).tolist()
 
 
 def test_a_pretrained_head_is_left_alone():
