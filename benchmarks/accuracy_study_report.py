@@ -49,6 +49,11 @@ def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], outpu
     merged = [*rows, *(row for row in _known(path, rows[0], record) if _key(row) not in fresh)]
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, {"rows": merged, "run": dict(record)})
+    return write_study_page(path)
+
+
+def write_study_page(path: Path) -> Path:
+    """Write the page beside a JSON file of `write_study`; returns its path."""
     return write_atomic(path.with_suffix(".md"), study_page(path))
 
 

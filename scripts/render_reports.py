@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import estimators_report, poem_report, throughput_report
-from benchmarks.accuracy_study_report import study_page
-from gencls.data.storage import read_json, write_atomic
+from benchmarks.accuracy_study_report import write_study_page
+from gencls.data.storage import read_json
 from gencls.reporting.report import build_report
 
 
@@ -26,7 +26,7 @@ def _poems(folder: Path) -> Path:
 
 def _studies(folder: Path) -> Path:
     for path in folder.glob("study-*.json"):
-        write_atomic(path.with_suffix(".md"), study_page(path))
+        write_study_page(path)
     return folder
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from gencls.baselines.finetuning import Budget, BudgetCallback, finetune, parameter_groups, private_seeds
 from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, checked_labels
-from gencls.data.lengths import groups_of
+from gencls.data.lengths import run_in_groups
 
 
 class MeanPooledClassifier(nn.Module):
@@ -46,9 +46,8 @@ class MeanPooledClassifier(nn.Module):
         if self.training:
             self.tokens_seen += int(attention_mask.sum())
         in_groups = self.training and input_ids.device.type == "cpu"
-        pooled = (
-            self._pooled_in_groups(input_ids, attention_mask) if in_groups else self._pooled(input_ids, attention_mask)
-        )
+        inputs = input_ids, attention_mask
+        pooled = run_in_groups(self._pooled, *inputs) if in_groups else self._pooled(*inputs)
         logits = self.head(self.dropout(pooled)).float()
         if labels is None:
             return {"logits": logits}
@@ -60,15 +59,6 @@ class MeanPooledClassifier(nn.Module):
         weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
         mean: torch.Tensor = (hidden * weight).sum(dim=1) / weight.sum(dim=1)
         return mean
-
-    def _pooled_in_groups(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the same without most of the padding: a row costs what the longest one of its group costs."""
-        lengths, order = attention_mask.sum(dim=1).sort(descending=True, stable=True)
-        parts = []
-        for start, stop in groups_of(lengths.tolist()):
-            rows, width = order[start:stop], int(lengths[start])
-            parts.append(self._pooled(input_ids[rows, :width], attention_mask[rows, :width]))
-        return torch.cat(parts)[order.argsort()]
 
 
 class EncoderClassifier(LogProbaClassifier):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from gencls.data.lengths import groups_of
+from gencls.data.lengths import run_in_groups
 
 
 def encode(encoder: Any, rows: Tensor, attention_mask: Tensor, *, in_groups: bool) -> Tensor:
@@ -38,12 +37,7 @@ def encode(encoder: Any, rows: Tensor, attention_mask: Tensor, *, in_groups: boo
         hidden: Tensor = encoder(**{name: part}, attention_mask=mask).last_hidden_state
         return hidden
 
-    if not in_groups:
-        return run(rows, attention_mask)
-    lengths, order = attention_mask.sum(dim=1).sort(descending=True, stable=True)
-    parts = []
-    for start, stop in groups_of(lengths.tolist()):
-        group, width = order[start:stop], int(lengths[start])
-        hidden = run(rows[group, :width], attention_mask[group, :width])
-        parts.append(nn.functional.pad(hidden, (0, 0, 0, rows.shape[1] - width)))
-    return torch.cat(parts)[order.argsort()]
+    def padded(part: Tensor, mask: Tensor) -> Tensor:
+        return nn.functional.pad(run(part, mask), (0, 0, 0, rows.shape[1] - part.shape[1]))
+
+    return run_in_groups(padded, rows, attention_mask) if in_groups else run(rows, attention_mask)

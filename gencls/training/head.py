@@ -79,7 +79,7 @@ def _collect(
     seeds = generator.integers(0, 2**63 - 1, size=len(token_ids))
     examples = [Example(ids, 0, 0, 0, int(seed)) for ids, seed in zip(token_ids, seeds, strict=True)]
     order = sorted(range(len(examples)), key=lambda place: len(token_ids[place]))  # little padding
-    hidden, targets = [torch.empty(0)] * len(examples), [torch.empty(0)] * len(examples)
+    hidden, targets = [], []
     was_training = denoiser.training
     denoiser.eval()
     for start in range(0, len(order), size):
@@ -89,11 +89,11 @@ def _collect(
         with autocast() if autocast else torch.no_grad():
             states, _ = denoiser.network(batch.input_ids, batch.attention_mask, batch.scored, classes)
         sizes = batch.scored.sum(dim=1).tolist()
-        own = states.float().split(sizes), batch.target_ids[batch.scored].split(sizes)
-        for place, states_of_text, targets_of_text in zip(places, *own, strict=True):
-            hidden[place], targets[place] = states_of_text, targets_of_text
+        hidden += states.float().split(sizes)
+        targets += batch.target_ids[batch.scored].split(sizes)
     denoiser.train(was_training)
-    return torch.cat(hidden), torch.cat(targets)
+    back = np.argsort(order)
+    return torch.cat([hidden[place] for place in back]), torch.cat([targets[place] for place in back])
 
 
 def _whitened_targets(denoiser: Denoiser, targets: Tensor) -> Tensor:

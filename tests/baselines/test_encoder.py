@@ -136,7 +136,7 @@ def test_mean_pooling_skips_the_padding(encoder):
 
 
 def test_training_in_groups_reads_the_same_means_and_little_padding(encoder, monkeypatch):
-    monkeypatch.setattr("gencls.baselines.encoder.groups_of", lambda lengths: groups_of(lengths, 16))
+    monkeypatch.setattr("gencls.data.lengths.groups_of", lambda lengths: groups_of(lengths, 16))
     network = MeanPooledClassifier(encoder, 2)
     network.dropout.p = 0.0
     lengths = torch.tensor([3, 15, 7, 2, 8])

@@ -87,7 +87,7 @@ def log_probs_of(backbone, ids, attention):
 @torch.no_grad()
 def test_rows_in_groups_have_the_same_hidden_states(architecture, embedded, monkeypatch):
     """Whatever a model's positions and its local attention are."""
-    monkeypatch.setattr("gencls.diffusion.padding.groups_of", lambda lengths: groups_of(lengths, 8))
+    monkeypatch.setattr("gencls.data.lengths.groups_of", lambda lengths: groups_of(lengths, 8))
     encoder, (ids, attention) = random_model(architecture).base_model, rows()
     inputs = encoder.get_input_embeddings()(ids) if embedded else ids
     plain, grouped = (encode(encoder, inputs, attention, in_groups=in_groups) for in_groups in (False, True))

@@ -10,7 +10,6 @@ import torch
 
 from gencls.data.lengths import GROUP_POSITIONS, groups_of
 from gencls.diffusion import denoiser as denoiser_module
-from gencls.diffusion import padding
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import EncodedPositions, RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
@@ -232,7 +231,7 @@ def test_training_and_evaluation_agree(denoiser, monkeypatch, n_positions):
         found.append(list(groups_of(lengths, n_positions)))
         return found[-1]
 
-    monkeypatch.setattr(padding, "groups_of", groups)
+    monkeypatch.setattr("gencls.data.lengths.groups_of", groups)
     with torch.no_grad():
         evaluated = denoiser.eval()(batch, classes)
         assert not found
