@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gencls.data.errors import nearest, three_parts
-from gencls.training.config import TrainConfig, preset
+from gencls.training.config import TrainConfig
+from gencls.training.presets import preset
 
 #: Deciding by likelihoods alone; and trained with the decision's loss as well.
 VARIANTS = ("generative", "hybrid")

@@ -67,6 +67,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
+    "embedding_ridge": ({"embedding_ridge": 1.0},),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),

@@ -23,7 +23,7 @@ from gencls.evaluation.runs import train_run
 from gencls.reporting.records import target_row, write_targets
 from gencls.reporting.report import build_report
 from gencls.reporting.tables import model_text
-from gencls.training.config import preset
+from gencls.training.presets import preset
 
 COMMAND = "make demo"
 TEST_TEXTS = 1500

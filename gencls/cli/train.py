@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
     from gencls.data.errors import three_parts
     from gencls.evaluation.runs import train_run
-    from gencls.training.config import preset
+    from gencls.training.presets import preset
 
     if args.time_budget is not None and not args.time_budget > 0:
         raise ValueError(three_parts("a positive --time-budget", str(args.time_budget), "Give minutes."))

@@ -15,7 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,6 +69,10 @@ class Denoiser(Reader):
     def projection(self) -> nn.Parameter:
         """Vocabulary projection (V, D), the input embeddings where the backbone ties them."""
         return self._input_embeddings() if self.untied_projection is None else self.untied_projection
+
+    def word_embeddings(self) -> NDArray[np.float32]:
+        """Return what the vocabulary is projected with, (V, D): tokens that are used alike lie close to each other."""
+        return np.asarray(self.projection.detach().float().cpu().numpy())
 
     @torch.no_grad()
     def set_unigram(self, log_frequencies: Tensor | None, deviations: Tensor) -> None:

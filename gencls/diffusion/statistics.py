@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pair_scores
+from gencls.diffusion.preferences import embedding_preferences
 from gencls.diffusion.unigram import class_counts, class_deviations, discounted_deviations, log_frequencies
 
 FloatArray = NDArray[np.float64]
@@ -41,10 +42,18 @@ class ClassStatistics:
     counts : ndarray of shape (F, C, V)
     pairs : PairCounts
         With counts of shape (F, C, P).
+    embeddings : ndarray of shape (V, D), optional
+        Word embeddings of a pretrained backbone: the additive smoothing of the tokens then is split between the classes
+        as `gencls.diffusion.preferences` foretells, evenly without them.
+    ridge : float
+        Penalty of that fit.
     """
 
     counts: FloatArray
     pairs: PairCounts
+    embeddings: NDArray[np.floating] | None = None
+    ridge: float = 1.0
+    _preferences: dict[int | None, FloatArray | float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_texts(
@@ -54,12 +63,16 @@ class ClassStatistics:
         folds: NDArray[np.integer],
         n_classes: int,
         vocab_size: int,
+        *,
+        embeddings: NDArray[np.floating] | None = None,
+        ridge: float | None = None,
     ) -> ClassStatistics:
-        """Count training texts; see `count_pairs` for the parameters."""
+        """Count training texts; see `count_pairs` for the parameters. Without `ridge` no embeddings are used."""
         n_folds = int(folds.max()) + 1
         joint = class_counts(token_ids, folds * n_classes + labels, n_folds * n_classes, vocab_size)
         pairs = count_pairs(token_ids, labels, folds, n_classes, vocab_size)
-        return cls(joint.reshape(n_folds, n_classes, vocab_size), pairs)
+        counts = joint.reshape(n_folds, n_classes, vocab_size)
+        return cls(counts, pairs) if ridge is None else cls(counts, pairs, embeddings, ridge)
 
     @property
     def n_folds(self) -> int:
@@ -79,7 +92,7 @@ class ClassStatistics:
         Parameters
         ----------
         unigram : float
-            Additive smoothing of the tokens.
+            Additive smoothing of the tokens: pseudo-counts of each class, on average over the classes.
         pair : float or None
             Smoothing of the pairs; None sets all pair deviations to zero.
         discount : float, optional
@@ -90,18 +103,28 @@ class ClassStatistics:
         if without_fold is not None:
             counts = counts - self.counts[without_fold]
             pair_counts = pair_counts - self.pairs.counts[without_fold]
+        preferences: FloatArray | float = 1.0
         if discount is None:
-            deviations = class_deviations(counts, unigram)
+            preferences = self._preferences_of(counts, without_fold)
+            deviations = class_deviations(counts, unigram, preferences)
         else:
             deviations = discounted_deviations(counts, discount, unigram)
         # smoothed as the deviations are: their class shares then sum to one, also where a class is in one fold only
-        sizes = counts.sum(axis=1) + unigram * counts.shape[1]
+        sizes = (counts + unigram * preferences).sum(axis=1)
         log_prior = np.log(sizes / sizes.sum())
         between = np.zeros(pair_counts.shape)
         if pair is not None:
             between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
         return StatisticsTable(total, deviations, between)
+
+    def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
+        """The fit of one table's counts, kept: it depends on no smoothing."""
+        if self.embeddings is None:
+            return 1.0
+        if without_fold not in self._preferences:
+            self._preferences[without_fold] = embedding_preferences(counts, self.embeddings, self.ridge)
+        return self._preferences[without_fold]
 
     def choose_smoothing(
         self,

@@ -62,7 +62,7 @@ def log_frequencies(counts: FloatArray, smoothing: float) -> FloatArray:
     return np.asarray(np.log(smoothed) - np.log(smoothed.sum(axis=-1, keepdims=True)))
 
 
-def class_deviations(counts: FloatArray, smoothing: float) -> FloatArray:
+def class_deviations(counts: FloatArray, smoothing: float, preferences: FloatArray | float = 1.0) -> FloatArray:
     """Return log p(v | c) - log p(v): what the class adds to the class-free unigram.
 
     Both frequencies get the same smoothing per class, so a word that no class prefers has deviation near zero.
@@ -70,13 +70,19 @@ def class_deviations(counts: FloatArray, smoothing: float) -> FloatArray:
     Parameters
     ----------
     counts : ndarray of shape (..., C, V)
+    smoothing : float
+        Added to every count of every class, on average over the classes.
+    preferences : ndarray of shape (..., C, V), optional
+        How it is split between the classes: of mean one over them, evenly by default; see
+        `gencls.diffusion.preferences`.
 
     Returns
     -------
     ndarray of shape (..., C, V), float64, nats
     """
     total = counts.sum(axis=-2, keepdims=True)
-    return log_frequencies(counts, smoothing) - log_frequencies(total, smoothing * counts.shape[-2])
+    smoothed = log_frequencies(counts + smoothing * preferences, 0.0)
+    return smoothed - log_frequencies(total, smoothing * counts.shape[-2])
 
 
 def discounted_deviations(counts: FloatArray, discount: float, smoothing: float) -> FloatArray:

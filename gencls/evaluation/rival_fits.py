@@ -46,7 +46,16 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     train, validation = data["train"], data["validation"]
     n_classes, config = len(classifier.classes_), classifier.train_config()
     folds = np.zeros_like(train.labels)
-    statistics = ClassStatistics.from_texts(train.ids, train.labels, folds, n_classes, classifier.denoiser_.vocab_size)
+    denoiser = classifier.denoiser_
+    statistics = ClassStatistics.from_texts(
+        train.ids,
+        train.labels,
+        folds,
+        n_classes,
+        denoiser.vocab_size,
+        embeddings=denoiser.word_embeddings(),
+        ridge=config.embedding_ridge,
+    )
     log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
     chosen = statistics.choose_smoothing(
         validation.ids,

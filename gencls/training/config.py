@@ -1,9 +1,8 @@
-"""Training options, and the presets of the command line."""
+"""Training options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -39,7 +38,8 @@ CLASS_STAGE_OPTIONS = (
 )
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError with the nearest names if a value is none of the choices."""
     if value not in choices:
         raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(value, choices)}."))
 
@@ -104,6 +104,9 @@ class TrainConfig:
         Candidates for the counts of tokens and of pairs; the validation split chooses. No pair candidates: no pairs.
     discount : tuple of float
         Candidates of absolute discounting, beside the additive `smoothing` of the tokens.
+    embedding_ridge : float, optional
+        Split the additive `smoothing` of a token between the classes by what its word embedding says of them, with this
+        ridge penalty; evenly if not given. For few labelled texts; see `gencls.diffusion.preferences`.
     n_steps, n_mc_samples : int
         Path steps and draws of scoring.
     estimator, order : str
@@ -149,6 +152,7 @@ class TrainConfig:
     smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     discount: tuple[float, ...] = ()
+    embedding_ridge: float | None = None
     n_steps: int = 2
     n_mc_samples: int = 2
     estimator: EstimatorName = "path"
@@ -161,9 +165,9 @@ class TrainConfig:
     checkpoint_steps: int = 100
 
     def __post_init__(self) -> None:
-        _check_choice("mode", self.mode, get_args(Mode))
-        _check_choice("truncation", self.truncation, get_args(Truncation))
-        _check_choice("precision", self.precision, get_args(Precision))
+        check_choice("mode", self.mode, get_args(Mode))
+        check_choice("truncation", self.truncation, get_args(Truncation))
+        check_choice("precision", self.precision, get_args(Precision))
         for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
             _check_count(name, getattr(self, name), 1)
         for name, fewest in (("adapt_steps", 0), ("class_steps", 0), ("n_folds", 2)):
@@ -172,9 +176,10 @@ class TrainConfig:
             _check_count(name, getattr(self, name), 1, optional=True)
         self._check_ranges()
         self._check_scoring()
-        if self.neighbour_smoothing is not None and not self.neighbour_smoothing > 0:
-            got = str(self.neighbour_smoothing)
-            raise ValueError(three_parts("neighbour_smoothing > 0, or None", got, "Start with 1."))
+        for name, start in (("neighbour_smoothing", 1), ("embedding_ridge", 1)):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(three_parts(f"{name} > 0, or None", str(value), f"Start with {start}."))
 
     def _check_ranges(self) -> None:
         if self.hybrid_weight < 0:
@@ -210,8 +215,8 @@ class TrainConfig:
             raise ValueError(
                 three_parts(f"max_length <= {MAX_CHAIN_TOKENS} for the chain", got, "Use the path, or cut.")
             )
-        _check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
-        _check_choice("long_texts", self.long_texts, get_args(LongTexts))
+        check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
+        check_choice("long_texts", self.long_texts, get_args(LongTexts))
         if self.target_flip_rate is not None:
             self._check_adaptive()
         elif self.level_weighting != "bound" and self.estimator != "path":
@@ -253,48 +258,3 @@ class TrainConfig:
                 raise ValueError(three_parts("a training option", repr(name), f"Use {nearest(name, known)}."))
         lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
         return cls(**{**data, **lists})
-
-
-PRESETS = {
-    "demo": TrainConfig(backbone_layers=4, adapt_steps=110, class_steps=60),
-    "cpu": TrainConfig(
-        backbone_layers=4,
-        max_length=256,
-        adapt_steps=2000,
-        class_steps=1500,
-        n_scored=48,
-        n_steps=4,
-        checkpoint_steps=250,
-    ),
-    "gpu": TrainConfig(
-        backbone="roberta-base",
-        backbone_layers=None,
-        max_length=384,
-        adapt_steps=20_000,
-        class_steps=20_000,
-        batch_size=64,
-        n_scored=96,
-        learning_rate=1e-4,
-        freeze_embeddings=False,
-        n_steps=4,
-        n_mc_samples=4,
-        checkpoint_steps=500,
-    ),
-}
-
-
-def preset(name: str, **changes: Any) -> TrainConfig:
-    """Return a preset with changes.
-
-    Raises
-    ------
-    ValueError
-        If there is no preset of that name.
-    """
-    return preset_of(PRESETS, name, **changes)
-
-
-def preset_of(presets: Mapping[str, TrainConfig], name: str, **changes: Any) -> TrainConfig:
-    """Return one of some presets with changes; raises as `preset`."""
-    _check_choice("preset", name, tuple(presets))
-    return replace(presets[name], **changes)

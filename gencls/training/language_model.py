@@ -18,9 +18,10 @@ from gencls.diffusion.parts import Backbone
 from gencls.diffusion.unigram import assign_folds, class_counts, log_frequencies
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head
-from gencls.training.config import TrainConfig, preset_of
+from gencls.training.config import TrainConfig
 from gencls.training.examples import ScheduledExamples, TrainingTexts, uniform_schedule
 from gencls.training.plan import choose_bf16, kept_plan, make_plan, training_identity
+from gencls.training.presets import preset_of
 from gencls.training.seeds import private_seeds
 from gencls.training.streaming import StreamedTexts
 

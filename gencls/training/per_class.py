@@ -107,6 +107,7 @@ def train_denoiser(
     folder.mkdir(parents=True, exist_ok=True)
     texts = _training_texts(train, len(label_names), config)
     _check_validation(validation)
+    _check_embeddings(backbone, config)
     identity = training_identity(texts, label_names, config)
     validation_digest = texts_digest(validation.token_ids, validation.labels)
     old_plan = kept_plan(folder, identity, validation_digest)
@@ -168,6 +169,12 @@ def _check_validation(validation: TokenizedSplit) -> None:
         raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
 
 
+def _check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
+    if config.embedding_ridge is not None and not (backbone.is_pretrained or backbone.is_adapted):
+        got = f"embedding_ridge={config.embedding_ridge:g} and {backbone.name!r}, whose embeddings are random"
+        raise ValueError(three_parts("a pretrained backbone for embedding_ridge", got, "Leave embedding_ridge out."))
+
+
 def _set_statistics(
     denoiser: Denoiser,
     backbone: Backbone,
@@ -177,7 +184,13 @@ def _set_statistics(
 ) -> Smoothing:
     """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
     statistics = ClassStatistics.from_texts(
-        texts.token_ids, texts.labels, texts.folds, texts.n_classes, denoiser.vocab_size
+        texts.token_ids,
+        texts.labels,
+        texts.folds,
+        texts.n_classes,
+        denoiser.vocab_size,
+        embeddings=denoiser.word_embeddings(),
+        ridge=config.embedding_ridge,
     )
     chosen = statistics.choose_smoothing(
         validation.token_ids,

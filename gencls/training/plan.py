@@ -29,6 +29,16 @@ PLAN = "plan.json"
 ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
 #: Options that change no trained weight.
 _FREE_OPTIONS = ("checkpoint_steps", *SCORING_OPTIONS)
+#: Options that older runs do not have, and are resumed all the same.
+_LATER_OPTIONS = (
+    "prefix_share",
+    "prefix_tokens",
+    "complementary",
+    "neighbour_smoothing",
+    "discount",
+    "adapter_layers",
+    "embedding_ridge",
+)
 
 
 def kept_plan(folder: Path, identity: str, validation: str | None = None) -> dict[str, Any]:
@@ -64,9 +74,9 @@ def _refusal(got: str) -> ValueError:
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
     """Return a digest of everything that decides the trained weights."""
     options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
-    for name in ("prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"):
+    for name in _LATER_OPTIONS:
         if not options[name]:
-            del options[name]  # older runs do not have it, and are resumed all the same
+            del options[name]
     return texts_digest(texts.token_ids, texts.labels, json.dumps([options, list(label_names)], sort_keys=True))
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from gencls.training.config import PRESETS, SCORING_OPTIONS, TrainConfig, preset
+from gencls.training.config import SCORING_OPTIONS, TrainConfig
+from gencls.training.presets import PRESETS, preset
 
 BAD = [
     *({name: 0} for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "rank")),
@@ -31,6 +32,7 @@ BAD = [
     {"smoothing": (1.0, 0.0)},
     {"pair_smoothing": (-1.0,)},
     {"discount": (1.0,)},
+    {"embedding_ridge": 0.0},
     {"seed": None},
     {"estimator": "paths"},
     {"order": "right_to_left"},
@@ -111,8 +113,8 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
     from gencls.training.plan import training_identity
 
     ids, config = np.arange(3), TrainConfig()
-    later = ("prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers")
-    free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
+    later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
+    free = {"checkpoint_steps", *SCORING_OPTIONS, *later, "embedding_ridge"}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
     expected = hashlib.sha256(text.encode() + ids.astype("<i8").tobytes()).hexdigest()
