@@ -71,8 +71,9 @@ def fitted(held: Scores, log_prior: FloatArray) -> dict[str, Callable[..., Float
     arrays = held["evidence"], held["y"], held["n_tokens"], log_prior
     return {
         "none": _uncalibrated,
-        "temperature": fit_temperature(*arrays, length_aware=False).log_proba,
-        "temperature by length": fit_temperature(*arrays).log_proba,
+        "temperature": fit_temperature(*arrays, length_aware=False, lapses=False).log_proba,
+        "temperature by length": fit_temperature(*arrays, lapses=False).log_proba,
+        "temperature by length, lapses": fit_temperature(*arrays).log_proba,
         "isotonic": fit_isotonic(*arrays).log_proba,
     }
 

@@ -24,7 +24,7 @@ _PAGE = """# Accuracy and calibration
 
 Made by `{command}` on {device}; every number is generated.
 "Generative": trained by the generative loss alone, decided by the likelihoods alone; nothing discriminative but two
-numbers of temperature, which move no decision. "Hybrid": the same network, trained with
+or three numbers of calibration, which move no decision. "Hybrid": the same network, trained with
 the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration texts; a recipe's
 test split was scored once, and where another recipe had been scored before, the text says so.
 

@@ -1,130 +1,60 @@
-"""Temperature that depends on length: T(L) = a * L^b.
+"""Temperature that depends on length, T(L) = a * L^b, and a rate of lapses.
 
 A summed log-ratio saturates. A model that errs by 0.05 nat per token is off by 12.5 nats after 250 tokens:
 "sure", whether right or wrong. If errors of tokens were independent, evidence would grow as L and its noise
 as sqrt(L); they are not, so the exponent b is fitted, on scores of texts that took no part in training:
 
-    minimise  sum_i -w_i log softmax( (log p(x_i | c) + log P(c)) / T(L_i) )[y_i]  +  (ridge on log T and b)
+    minimise  sum_i -w_i log m_i[y_i]  +  (ridge on log T and b, pseudo-texts that are no lapses)
+    m_i = (1 - e) softmax( (log p(x_i | c) + log P(c)) / T(L_i) ) + e / C
+
+e is the lapse rate of psychometric functions (Wichmann & Hill 2001): the share of texts of which the scores say
+nothing. There are such texts, of a class of one training text or of a wrong label, and their scores are as sure as
+others': without e a few of them ask for a temperature too high for all the rest, and each that was not in the fit costs
+up to a hundred nats.
 
 The weight w_i is P(y_i) over the share of y_i among the held-out texts: a split that has a text of every class, however
 rare, has too many of the rare ones, and their errors would ask for a temperature far too high for all others.
 
-So under the prior of the fit the temperature moves no decision. (With the prior left as it is, a temperature well above
-one, which most errors of a sure model ask for, lets the largest classes take the texts of the small ones.) Another
-prior shifts the calibrated posterior by Bayes' rule, log P'(c) - log P(c), which needs no new calibration (Saerens et
-al. 2002, equation 4), and a text without tokens gets the prior.
+So under the prior of the fit neither temperature nor lapses move a decision. (With the prior left as it is, a
+temperature well above one, which most errors of a sure model ask for, lets the largest classes take the texts of the
+small ones.) Another prior shifts the calibrated posterior by Bayes' rule, log P'(c) - log P(c), which needs no new
+calibration (Saerens et al. 2002, equation 4), and a text without tokens gets the prior.
 
 The ridge is a wide normal prior (sd 10 on log T at the typical length, sd 1 on b). It decides only what the
 data leave open: b when all texts have one length, T when the data are separable or the scores do not differ
-between classes. It is zero at T = 1, so the fit can never have a higher (weighted) NLL on its own data than no
-calibration: a theorem, not a hope.
+between classes. It is zero at T = 1, and the pseudo-texts' loss at e = 0, so the fit can never have a higher (weighted)
+NLL on its own data than no calibration: a theorem, not a hope.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4 has b = 0. numpy and scipy only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from gencls.classifier.bayes import log_posterior
+from gencls.classifier.temperature import LengthTemperature, with_lapses
 
 FloatArray = NDArray[np.float64]
+#: Loss and gradient.
+Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 
 LOG_T_RANGE = (np.log(1e-2), np.log(1e5))
 EXPONENT_RANGE = (-2.0, 2.0)
 LOG_T_PRIOR_SD = 10.0
 EXPONENT_PRIOR_SD = 1.0
+#: Of the lapse rate: its logit's range, and texts that were none, which say what few held-out texts do not.
+LAPSE_LOGIT_RANGE = (-14.0, 0.0)
+N_NOT_LAPSED = 20
+#: Where the fit with lapses starts: by how much log T lies below the fit without them, and the logit of the rate.
+LAPSE_STARTS = ((0.0, -5.0), (0.7, -4.0), (1.5, -3.0))
 #: Share of the held-out texts that are too short to say how the temperature goes on below them.
 SHORTEST_QUANTILE = 0.01
-
-
-@dataclass(frozen=True)
-class LengthTemperature:
-    """T(L) = a * L^b with L the number of scored tokens.
-
-    Parameters
-    ----------
-    a : float
-        Positive; the temperature of a text of one token.
-    b : float
-        0 is ordinary temperature scaling; 1 would make the classifier trust the mean over tokens instead of
-        the sum.
-    shortest : float
-        Texts of fewer tokens get the temperature of this length. Held-out texts say nothing of lengths that they do not
-        have, and a power law drawn on to a handful of tokens makes a short text absurdly sure.
-    log_prior : tuple of C float, nats, optional
-        Prior of the fit, which is tempered with the evidence. Without it no prior is tempered.
-    """
-
-    a: float = 1.0
-    b: float = 0.0
-    shortest: float = 1.0
-    log_prior: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.a) and np.isfinite(self.b) and self.a > 0):
-            raise ValueError(
-                f"LengthTemperature: expected a finite a > 0 and a finite b, got a={self.a}, b={self.b}. "
-                "Fit them with fit_temperature."
-            )
-
-    def temperature(self, lengths: ArrayLike) -> FloatArray:
-        """T of each text.
-
-        Parameters
-        ----------
-        lengths : array (N,), tokens
-            A text of no tokens counts as one token: its score is zero for all classes, and its prior is not tempered.
-
-        Returns
-        -------
-        array (N,) of float64, positive
-
-        Examples
-        --------
-        >>> LengthTemperature(a=0.5, b=0.5).temperature([0, 4, 100])
-        array([0.5, 1. , 5. ])
-        """
-        return self.a * np.maximum(np.asarray(lengths, dtype=np.float64), self.shortest) ** self.b
-
-    def log_proba(self, log_likelihood: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
-        """Calibrated log posterior, (N, C) in nats, of scores (N, C), lengths (N,) and a log prior (C,)."""
-        t = self.temperature(lengths)
-        return log_posterior(log_likelihood, self.tempered_prior(lengths, log_prior), t)
-
-    def tempered_prior(self, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
-        """Log prior (N, C) beside tempered scores, nats: the fit's over T, and what another one (C,) differs by."""
-        prior = np.asarray(log_prior, dtype=np.float64)
-        is_text = np.asarray(lengths)[:, None] > 0
-        own = 0.0 if self.log_prior is None else np.where(is_text, self.log_prior, 0.0)
-        return np.asarray(prior + (1 / self.temperature(lengths)[:, None] - 1) * own)
-
-    def untempered_prior(self, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
-        """Log prior (N, C) beside scores as they are, nats, that decides as `log_proba` does with `log_prior` (C,)."""
-        return np.asarray(self.temperature(lengths)[:, None] * self.tempered_prior(lengths, log_prior))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON."""
-        prior = None if self.log_prior is None else list(self.log_prior)
-        return {"a": float(self.a), "b": float(self.b), "shortest": float(self.shortest), "log_prior": prior}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> LengthTemperature:
-        """Inverse of `as_dict`; one of before priors were tempered leaves them as they are."""
-        if not {"a", "b"} <= set(values):
-            raise ValueError(
-                f"LengthTemperature: expected the keys a and b, got {sorted(values)}. "
-                "Fit it again with fit_temperature."
-            )
-        prior = values.get("log_prior")
-        numbers = float(values["a"]), float(values["b"]), float(values.get("shortest", 1.0))
-        return cls(*numbers, None if prior is None else tuple(map(float, prior)))
 
 
 def fit_temperature(
@@ -134,8 +64,9 @@ def fit_temperature(
     log_prior: ArrayLike,
     *,
     length_aware: bool = True,
+    lapses: bool = True,
 ) -> LengthTemperature:
-    """Fit T(L) = a * L^b on held-out scores.
+    """Fit T(L) = a * L^b and the lapse rate on held-out scores.
 
     Parameters
     ----------
@@ -149,6 +80,8 @@ def fit_temperature(
         Of the held-out texts' population; it is tempered with the scores.
     length_aware : bool, default True
         False fixes b = 0.
+    lapses : bool, default True
+        False fixes the lapse rate at 0.
 
     Returns
     -------
@@ -172,10 +105,10 @@ def fit_temperature(
     labels = labels[is_text]
     weights = prior_weights(labels, prior)
     objective = _objective((scores + prior)[is_text], labels, log_length - centre, weights)
-    log_t, exponent = _minimise(objective, length_aware=length_aware)
-    scale = float(np.exp(log_t - exponent * centre))
-    shortest = float(np.exp(log_shortest))
-    return LengthTemperature(scale, float(exponent), shortest, tuple(prior.tolist()))
+    theta = _minimise(objective, length_aware=length_aware, lapses=lapses)
+    log_t, exponent, lapse = float(theta[0]), float(theta[1]), lapse_of(theta)
+    scale, shortest = float(np.exp(log_t - exponent * centre)), float(np.exp(log_shortest))
+    return LengthTemperature(scale, exponent, shortest, tuple(prior.tolist()), lapse)
 
 
 def prior_weights(y: NDArray[np.int64], log_prior: FloatArray) -> FloatArray:
@@ -197,38 +130,61 @@ def mean_nll(log_post: ArrayLike, y: ArrayLike, weights: ArrayLike = 1.0) -> flo
 
 def _objective(
     joint: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray, weights: FloatArray
-) -> Callable[[FloatArray], tuple[float, FloatArray]]:
-    """Penalised, weighted mean NLL and its gradient in (log T at the typical length, b); scores have their prior."""
-    rows = np.arange(y.size)
+) -> Objective:
+    """Penalised, weighted mean NLL and its gradient in (log T at the typical length, b, logit of the lapse rate).
+
+    Without the third there are no lapses; scores have their prior.
+    """
+    rows, n_classes = np.arange(y.size), joint.shape[1]
     shifted = joint - joint.max(axis=1, keepdims=True)
     scale = np.array([LOG_T_PRIOR_SD, EXPONENT_PRIOR_SD])
 
     def value_and_gradient(theta: FloatArray) -> tuple[float, FloatArray]:
-        log_t = theta[0] + theta[1] * centred_log_length
+        log_t, lapse = theta[0] + theta[1] * centred_log_length, lapse_of(theta)
         log_post = log_posterior(shifted, 0.0, np.exp(log_t))
+        own = log_post[rows, y]
+        mixed = with_lapses(own, lapse, n_classes)
+        told = np.exp(np.log1p(-lapse) + own - mixed)  # probability that the text is no lapse
         # d NLL / d(1/T) = E_posterior[score] - score of the truth, and d(1/T) / d log T = -1/T.
-        slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t) * weights
-        gradient = np.array([slope.mean(), (slope * centred_log_length).mean()])
-        penalty = 0.5 * ((theta / scale) ** 2).sum() / y.size
-        return mean_nll(log_post, y, weights) + penalty, gradient + theta / scale**2 / y.size
+        slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t) * told * weights
+        lapsed = weights * (told - (1 - lapse) * (1 - told) / max(lapse, 1e-300)) * lapse
+        gradient = np.array([slope.mean(), (slope * centred_log_length).mean(), lapsed.mean()])
+        gradient[:2] += theta[:2] / scale**2 / y.size
+        gradient[2] += N_NOT_LAPSED * lapse / y.size
+        penalty = 0.5 * ((theta[:2] / scale) ** 2).sum() - N_NOT_LAPSED * np.log1p(-lapse)
+        return float(-(weights * mixed).mean() + penalty / y.size), gradient[: len(theta)]
 
     return value_and_gradient
 
 
-def _minimise(objective: Callable[[FloatArray], tuple[float, FloatArray]], *, length_aware: bool) -> FloatArray:
-    """Best of T = 1 and two descents, the second from the best point of a coarse grid.
+def lapse_of(theta: FloatArray) -> float:
+    """Lapse rate of the fit's numbers: the inverse logit of the third, zero where there is none."""
+    return float(expit(theta[2])) if len(theta) > 2 else 0.0
 
-    Scores of thousands of nats make the slope at T = 1 useless as a guide to the scale; the grid finds it.
+
+def _minimise(objective: Objective, *, length_aware: bool, lapses: bool) -> FloatArray:
+    """Best of T = 1 and descents, one of them from the best point of a coarse grid; then from there with lapses.
+
+    Scores of thousands of nats make the slope at T = 1 useless as a guide to the scale; the grid finds it. With lapses
+    the rest may be surer by far, and the loss has a second valley there.
     """
+    bounds = [LOG_T_RANGE, EXPONENT_RANGE if length_aware else (0.0, 0.0), LAPSE_LOGIT_RANGE]
+
+    def descend(start: FloatArray) -> FloatArray:
+        options = {"ftol": 1e-14, "gtol": 1e-9}
+        fitted = minimize(objective, start, jac=True, bounds=bounds[: len(start)], method="L-BFGS-B", options=options)
+        return np.asarray(fitted.x)
+
+    def value(theta: FloatArray) -> float:
+        return objective(theta)[0]
+
     identity = np.zeros(2)
-    grid = [np.array([log_t, 0.0]) for log_t in np.linspace(*LOG_T_RANGE, 33)]
-    start = min(grid, key=lambda theta: objective(theta)[0])
-    bounds = [LOG_T_RANGE, EXPONENT_RANGE if length_aware else (0.0, 0.0)]
-    found = [
-        minimize(objective, x0, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}).x
-        for x0 in (identity, start)
-    ]
-    return min([identity, *found], key=lambda theta: objective(theta)[0])
+    start = min((np.array([log_t, 0.0]) for log_t in np.linspace(*LOG_T_RANGE, 33)), key=value)
+    found = min([identity, descend(identity), descend(start)], key=value)
+    if not lapses:
+        return found
+    surer = [np.array([max(found[0] - step, LOG_T_RANGE[0]), found[1], logit]) for step, logit in LAPSE_STARTS]
+    return min([found, *map(descend, surer)], key=value)
 
 
 def check_held_out(

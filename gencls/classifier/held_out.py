@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import mean_over_draws
-from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.inputs import check_part, label_indices
 from gencls.classifier.scoring import ScoringMixin
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.likelihood.adaptive import StoppingRule, fit_stopping_rule

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gencls.classifier.calibration import LengthTemperature
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.data.storage import write_json

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import log_odds_standard_error, mean_over_draws
-from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.inputs import check_texts
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
 from gencls.data.text import clean
@@ -188,7 +188,9 @@ class ScoringMixin:
         known = scores.standard_errors if isinstance(scores, AdaptiveScores) else None
         prior = self._untempered_prior(scores.n_tokens)
         error = log_odds_standard_error(self.evidence_of(scores), prior, standard_errors=known)
-        return np.asarray(error / self.temperature_.temperature(scores.n_tokens))
+        evidence, log_prior = mean_over_draws(self.evidence_of(scores)), self.log_prior_
+        slope = self.temperature_.log_odds_slope(evidence, scores.n_tokens, log_prior)
+        return np.asarray(error * slope / self.temperature_.temperature(scores.n_tokens))
 
     def predict_proba(self, X: Sequence[str]) -> FloatArray:
         """Return the calibrated P(class | text), shape (N, C)."""

@@ -165,7 +165,8 @@ class LevelWeighting:
         if not prior_sd > 0:
             raise ValueError(three_parts("prior_sd > 0", str(prior_sd), f"The default is {PRIOR_SD}."))
         means = _checked_steps(steps).mean(axis=2)
-        temperature = fit_temperature(_sum(means), y, n_tokens, log_prior)  # says which inputs do not fit
+        # says which inputs do not fit; the weights' own loss knows no lapses
+        temperature = fit_temperature(_sum(means), y, n_tokens, log_prior, lapses=False)
         tempered = means / temperature.temperature(n_tokens)[:, None, None]
         labels = np.asarray(y, dtype=np.int64)
         offset = temperature.tempered_prior(n_tokens, log_prior)

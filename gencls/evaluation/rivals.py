@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencls.baselines.causal import check_causal_name
-from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.temperature import LengthTemperature
 from gencls.data.errors import nearest, three_parts
 from gencls.evaluation.rival_causal import fit_causal_per_class, fit_causal_scratch, fit_causal_zero_shot
 from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData

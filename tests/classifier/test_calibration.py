@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import LengthTemperature, _objective, fit_temperature, mean_nll, prior_weights
+from gencls.classifier.calibration import _objective, fit_temperature, mean_nll, prior_weights
 from gencls.classifier.isotonic import fit_isotonic
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 
 UNIFORM = np.log([0.5, 0.5])

@@ -17,8 +17,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
 from gencls.classifier.bayes import log_posterior, mean_over_draws
-from gencls.classifier.calibration import LengthTemperature
 from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.temperature import LengthTemperature
 from gencls.training.presets import preset
 
 QUICK = {"adapt_steps": 0, "class_steps": 1}

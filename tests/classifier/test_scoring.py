@@ -10,7 +10,8 @@ import pytest
 from sklearn.base import clone
 
 from gencls.classifier.bayes import mean_over_draws
-from gencls.classifier.calibration import LengthTemperature, fit_temperature
+from gencls.classifier.calibration import fit_temperature
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.likelihood.adaptive import REFERENCE_DRAWS, AdaptiveScores, StoppingRule, VariancePrior
 from gencls.likelihood.engine import score_texts
@@ -117,7 +118,9 @@ def test_the_pass_that_all_draws_share_is_counted_once(strict, texts, tmp_path):
 
 def test_standard_errors_of_the_rule_are_used(strict, texts):
     scores = strict.score_samples_by_class(texts)
-    expected = scores.standard_errors.max(axis=1) / strict.temperature_.temperature(scores.n_tokens)
+    law, evidence = strict.temperature_, mean_over_draws(scores.samples)
+    slope = law.log_odds_slope(evidence, scores.n_tokens, strict.log_prior_)
+    expected = scores.standard_errors.max(axis=1) * slope / law.temperature(scores.n_tokens)
     np.testing.assert_array_equal(strict.log_odds_standard_error(scores), expected)  # of two classes, one is the best
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from gencls.classifier.calibration import LengthTemperature, fit_temperature, prior_weights
+from gencls.classifier.calibration import fit_temperature, prior_weights
+from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import PRIOR_SD, LevelWeighting, _objective
 from gencls.likelihood.estimators import Estimator
 
