@@ -67,6 +67,14 @@ _TOPICS = {
     "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
     "n_mc_samples": 1,
 }
+#: Random weights over characters: nothing is worth freezing, and the steps are larger than a pretrained network bears.
+FROM_SCRATCH = {
+    "backbone": "scratch-128x3",
+    "backbone_layers": None,
+    "learning_rate": 2e-3,
+    "head_learning_rate": 2e-3,
+    "freeze_embeddings": False,
+}
 _CPU = {
     "imdb": {**_DOCUMENTS, "adapt_steps": 300, "class_steps": 300},
     "rotten_tomatoes": {**_SENTENCES, "adapt_steps": 200, "class_steps": 200},
@@ -77,13 +85,9 @@ _CPU = {
     # no pretrained backbone of a registry reads Chinese: characters, from scratch
     "chinese_reviews": {
         **_SENTENCES,
-        "backbone": "scratch-128x3",
-        "backbone_layers": None,
+        **FROM_SCRATCH,
         "adapt_steps": 1000,
         "class_steps": 500,
-        "learning_rate": 2e-3,
-        "head_learning_rate": 2e-3,
-        "freeze_embeddings": False,
         "smoothing": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
         "pair_smoothing": (4.0, 8.0, 16.0, 32.0, 64.0),
     },

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 
-from benchmarks.accuracy_recipes import Task, task
+from benchmarks.accuracy_recipes import FROM_SCRATCH, Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, write_study
 from benchmarks.commands import as_typed
@@ -73,6 +73,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
+    "backbone": ({"backbone": "mpnet", "backbone_layers": 4}, FROM_SCRATCH),
 }
 #: No model has trained on them. The first chose the smoothing of the counts, for all levels alike but those of "pairs"
 #: and "discount"; the second has set a temperature, which is not used here.
@@ -127,8 +128,7 @@ def study(
     if limit is not None and limit < N_FOLDS:
         todo = "The temperature of a fold is chosen on the others: raise it, or leave it out."
         raise ValueError(three_parts(f"a limit of at least {N_FOLDS} texts", str(limit), todo))
-    chosen = {name: FACTORS[name] for name in factors}
-    return study_of(base, chosen, runs, limit=limit, progress=progress, write=write)
+    return study_of(base, {name: FACTORS[name] for name in factors}, runs, limit=limit, progress=progress, write=write)
 
 
 def level_of(level: Options, recipe: TrainConfig) -> Options:
@@ -188,9 +188,8 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
         parts = parts[:1]
     part = TextSplit([text for part in parts for text in part.texts], np.concatenate([part.labels for part in parts]))
     labels = classifier.encode_labels(names_of(dataset, part))
-    by_step = config.level_weighting != "bound"
-    store = ScoreStore(folder / "scores")
-    scores = classifier.score_ids(classifier.scoring_ids(part.texts), store=store, by_step=by_step)
+    options = {"store": ScoreStore(folder / "scores"), "by_step": config.level_weighting != "bound"}
+    scores = classifier.score_ids(classifier.scoring_ids(part.texts), **options)
     true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
     evidence = mean_over_draws(classifier.evidence_of(scores))
     return {

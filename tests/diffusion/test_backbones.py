@@ -243,10 +243,10 @@ def test_a_model_without_any_tokenizer_file_is_a_clear_error(folder):
         load_backbone(str(folder))
 
 
-@pytest.mark.parametrize("name", ["minilmm", "MiniLM", "tinyrandom"])
+@pytest.mark.parametrize("name", ["minilmm", "MiniLM", "tinyrandom", "mpnet-base"])
 def test_unknown_names_give_the_nearest(monkeypatch, name):
     monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
-    with pytest.raises(ValueError, match=r"minilm|tiny-random"):
+    with pytest.raises(ValueError, match=r"(nearest: 'mpnet'|minilm|tiny-random)"):
         load_backbone(name)
 
 
