@@ -61,7 +61,7 @@ def test_metrics_have_the_promised_keys(report):
     diffusion = metrics["diffusion"]
     assert set(diffusion) >= OF_DIFFUSION
     assert set(diffusion["uncalibrated"]) >= PROMISED - {"mcnemar_p"}
-    assert set(diffusion["temperature"]) == {"a", "b", "shortest", "log_prior"}
+    assert set(diffusion["temperature"]) == {"a", "b", "shortest", "log_prior", "lapse"}
     assert np.shape(diffusion["bits_per_token"]) == (2, 2)
     assert diffusion["accuracy"] > 0.8
     assert metrics["naive_bayes"]["accuracy"] > 0.8
