@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gencls.data.errors import nearest, three_parts
+from gencls.data.errors import check_choice
 from gencls.training.config import TrainConfig
 from gencls.training.presets import preset
 
@@ -113,8 +113,7 @@ def task(data: str, variant: str, *, size: str = "cpu", seed: int = 0) -> Task:
         If there is no such data set, variant or size.
     """
     for name, value, known in (("data", data, (*DATA, *HUB_DATA)), ("variant", variant, VARIANTS)):
-        if value not in known:
-            raise ValueError(three_parts(f"{name} out of {known}", repr(value), f"Use {nearest(value, known)}."))
+        check_choice(name, value, known)
     changes = _CPU.get(data, _CPU["rotten_tomatoes"]) if size == "cpu" else {}
     config = replace(preset("demo" if size == "cpu" else size, seed=seed), **changes)
     if variant == "hybrid":

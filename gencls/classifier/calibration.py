@@ -106,7 +106,7 @@ def fit_temperature(
     weights = prior_weights(labels, prior)
     objective = _objective((scores + prior)[is_text], labels, log_length - centre, weights)
     theta = _minimise(objective, length_aware=length_aware, lapses=lapses)
-    log_t, exponent, lapse = float(theta[0]), float(theta[1]), lapse_of(theta)
+    log_t, exponent, lapse = float(theta[0]), float(theta[1]), _lapse_of(theta)
     scale, shortest = float(np.exp(log_t - exponent * centre)), float(np.exp(log_shortest))
     return LengthTemperature(scale, exponent, shortest, tuple(prior.tolist()), lapse)
 
@@ -121,13 +121,6 @@ def prior_weights(y: NDArray[np.int64], log_prior: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.mean())
 
 
-def mean_nll(log_post: ArrayLike, y: ArrayLike, weights: ArrayLike = 1.0) -> float:
-    """Mean negative log posterior of the true class, nats; `log_post` (N, C), `y` (N,), weights of mean one (N,)."""
-    labels = np.asarray(y)
-    own = np.asarray(log_post, dtype=np.float64)[np.arange(labels.size), labels]
-    return -float((np.asarray(weights) * own).mean())
-
-
 def _objective(
     joint: FloatArray, y: NDArray[np.int64], centred_log_length: FloatArray, weights: FloatArray
 ) -> Objective:
@@ -140,14 +133,14 @@ def _objective(
     scale = np.array([LOG_T_PRIOR_SD, EXPONENT_PRIOR_SD])
 
     def value_and_gradient(theta: FloatArray) -> tuple[float, FloatArray]:
-        log_t, lapse = theta[0] + theta[1] * centred_log_length, lapse_of(theta)
+        log_t, lapse = theta[0] + theta[1] * centred_log_length, _lapse_of(theta)
         log_post = log_posterior(shifted, 0.0, np.exp(log_t))
         own = log_post[rows, y]
         mixed = with_lapses(own, lapse, n_classes)
         told = np.exp(np.log1p(-lapse) + own - mixed)  # probability that the text is no lapse
         # d NLL / d(1/T) = E_posterior[score] - score of the truth, and d(1/T) / d log T = -1/T.
         slope = -((np.exp(log_post) * shifted).sum(axis=1) - shifted[rows, y]) * np.exp(-log_t) * told * weights
-        lapsed = weights * (told - (1 - lapse) * (1 - told) / max(lapse, 1e-300)) * lapse
+        lapsed = weights * (told - (1 - lapse))
         gradient = np.array([slope.mean(), (slope * centred_log_length).mean(), lapsed.mean()])
         gradient[:2] += theta[:2] / scale**2 / y.size
         gradient[2] += N_NOT_LAPSED * lapse / y.size
@@ -157,7 +150,7 @@ def _objective(
     return value_and_gradient
 
 
-def lapse_of(theta: FloatArray) -> float:
+def _lapse_of(theta: FloatArray) -> float:
     """Lapse rate of the fit's numbers: the inverse logit of the third, zero where there is none."""
     return float(expit(theta[2])) if len(theta) > 2 else 0.0
 

@@ -187,9 +187,9 @@ class ScoringMixin:
         """Return the Monte-Carlo standard error of the calibrated log-odds, shape (N,), nats."""
         known = scores.standard_errors if isinstance(scores, AdaptiveScores) else None
         prior = self._untempered_prior(scores.n_tokens)
-        error = log_odds_standard_error(self.evidence_of(scores), prior, standard_errors=known)
-        evidence, log_prior = mean_over_draws(self.evidence_of(scores)), self.log_prior_
-        slope = self.temperature_.log_odds_slope(evidence, scores.n_tokens, log_prior)
+        evidence = self.evidence_of(scores)
+        error = log_odds_standard_error(evidence, prior, standard_errors=known)
+        slope = self.temperature_.log_odds_slope(mean_over_draws(evidence), scores.n_tokens, self.log_prior_)
         return np.asarray(error * slope / self.temperature_.temperature(scores.n_tokens))
 
     def predict_proba(self, X: Sequence[str]) -> FloatArray:

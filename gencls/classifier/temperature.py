@@ -72,9 +72,7 @@ class LengthTemperature:
 
     def log_proba(self, log_likelihood: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
         """Calibrated log posterior, (N, C) in nats, of scores (N, C), lengths (N,) and a log prior (C,)."""
-        tempered = self._tempered(log_likelihood, lengths)
-        mixed = with_lapses(tempered, self._lapses(lengths), tempered.shape[1])
-        return log_posterior(mixed, np.asarray(log_prior, dtype=np.float64) - self._own_prior(lengths))
+        return self._shifted(self._tempered(log_likelihood, lengths), lengths, log_prior)
 
     def log_odds_slope(self, log_likelihood: ArrayLike, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
         """How much the log-odds of the best class against the second follow the tempered ones, (N,) from 0 to 1.
@@ -82,7 +80,7 @@ class LengthTemperature:
         Parameters as `log_proba`. One where there are no lapses; near zero where only a lapse could be wrong.
         """
         tempered, lapses = self._tempered(log_likelihood, lengths), self._lapses(lengths)
-        places = np.argsort(self.log_proba(log_likelihood, lengths, log_prior), axis=1)[:, -2:]
+        places = np.argsort(self._shifted(tempered, lengths, log_prior), axis=1)[:, -2:]
         two = np.take_along_axis(tempered, places, axis=1)
         # d log m / d log p of each of the two, where what one gains the other loses
         share = np.exp(np.log1p(-lapses) + two - with_lapses(two, lapses, tempered.shape[1]))
@@ -93,6 +91,11 @@ class LengthTemperature:
         """Log posterior (N, C) under the prior of the fit, without lapses."""
         t = self.temperature(lengths)
         return log_posterior(log_likelihood, self._own_prior(lengths) / t[:, None], t)
+
+    def _shifted(self, tempered: FloatArray, lengths: ArrayLike, log_prior: ArrayLike) -> FloatArray:
+        """Log posterior (N, C) with lapses, moved by Bayes' rule from the prior of the fit to another one (C,)."""
+        mixed = with_lapses(tempered, self._lapses(lengths), tempered.shape[1])
+        return log_posterior(mixed, np.asarray(log_prior, dtype=np.float64) - self._own_prior(lengths))
 
     def _own_prior(self, lengths: ArrayLike) -> FloatArray:
         """Prior of the fit beside each text, (N, C) or (N, 1) in nats: none of a text without tokens."""

@@ -132,9 +132,7 @@ def extract_joined(
     paths = [(fetch(name, cache=cache), member) for name, member in parts]
     to.mkdir(parents=True, exist_ok=True)
     with _joined(paths, to) as archive:
-        names = archive.namelist()
-        if absent := [member for member in members if member not in names]:
-            raise ValueError(_no_member(absent[0], names))
+        _selected(archive.namelist(), members)  # all of them are there, or none is unpacked
         for member, goal in zip(members, goals, strict=True):
             with archive.open(member) as stream:
                 _write(stream, goal)

@@ -36,6 +36,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{'nearest' if close else 'known'}: " + ", ".join(repr(one) for one in (close or names[:20]))
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError with the nearest names if the value of an option is none of its choices."""
+    if value not in choices:
+        raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(str(value), choices)}."))
+
+
 def some_rows(rows: Iterable[int], *, limit: int = 5) -> str:
     """Row numbers for a message, counted from 1 and cut after `limit`.
 

@@ -45,15 +45,15 @@ class ClassStatistics:
     embeddings : ndarray of shape (V, D), optional
         Word embeddings of a pretrained backbone: the additive smoothing of the tokens then is split between the classes
         as `gencls.diffusion.preferences` foretells, evenly without them.
-    ridge : float
-        Penalty of that fit.
+    ridge : float, optional
+        Penalty of that fit; no embeddings are used without it.
     """
 
     counts: FloatArray
     pairs: PairCounts
     embeddings: NDArray[np.floating] | None = None
-    ridge: float = 1.0
-    _preferences: dict[int | None, FloatArray | float] = field(default_factory=dict, repr=False, compare=False)
+    ridge: float | None = None
+    _preferences: dict[int | None, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_texts(
@@ -67,12 +67,11 @@ class ClassStatistics:
         embeddings: NDArray[np.floating] | None = None,
         ridge: float | None = None,
     ) -> ClassStatistics:
-        """Count training texts; see `count_pairs` for the parameters. Without `ridge` no embeddings are used."""
+        """Count training texts; see `count_pairs` and the attributes for the parameters."""
         n_folds = int(folds.max()) + 1
         joint = class_counts(token_ids, folds * n_classes + labels, n_folds * n_classes, vocab_size)
         pairs = count_pairs(token_ids, labels, folds, n_classes, vocab_size)
-        counts = joint.reshape(n_folds, n_classes, vocab_size)
-        return cls(counts, pairs) if ridge is None else cls(counts, pairs, embeddings, ridge)
+        return cls(joint.reshape(n_folds, n_classes, vocab_size), pairs, embeddings, ridge)
 
     @property
     def n_folds(self) -> int:
@@ -120,7 +119,7 @@ class ClassStatistics:
 
     def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
         """The fit of one table's counts, kept: it depends on no smoothing."""
-        if self.embeddings is None:
+        if self.embeddings is None or self.ridge is None:
             return 1.0
         if without_fold not in self._preferences:
             self._preferences[without_fold] = embedding_preferences(counts, self.embeddings, self.ridge)

@@ -18,7 +18,6 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.pairs import pair_scores
 from gencls.diffusion.scratch import scratch_model, size_of
-from gencls.diffusion.statistics import ClassStatistics
 from gencls.evaluation.costs import (
     forward_flops,
     linear_flops,
@@ -28,6 +27,8 @@ from gencls.evaluation.costs import (
     training_flops,
 )
 from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
+from gencls.training.examples import TrainingTexts
+from gencls.training.per_class import TokenizedSplit, fit_statistics
 
 Data = Mapping[str, RivalData]
 
@@ -45,26 +46,10 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     """The classifier's own count tables, of tokens and of neighbouring pairs, without the network."""
     train, validation = data["train"], data["validation"]
     n_classes, config = len(classifier.classes_), classifier.train_config()
-    folds = np.zeros_like(train.labels)
-    denoiser = classifier.denoiser_
-    statistics = ClassStatistics.from_texts(
-        train.ids,
-        train.labels,
-        folds,
-        n_classes,
-        denoiser.vocab_size,
-        embeddings=denoiser.word_embeddings(),
-        ridge=config.embedding_ridge,
-    )
+    texts = TrainingTexts(train.ids, train.labels, np.zeros_like(train.labels), n_classes)
+    held_out = TokenizedSplit(validation.ids, validation.labels)
+    statistics, chosen = fit_statistics(classifier.denoiser_, texts, held_out, config)
     log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
-    chosen = statistics.choose_smoothing(
-        validation.ids,
-        validation.labels,
-        unigram=config.smoothing,
-        pair=config.pair_smoothing,
-        discount=config.discount,
-        log_prior=log_prior,
-    )
     table = statistics.table(**chosen)
 
     def predict(part: RivalData) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, get_args
 
-from gencls.data.errors import nearest, three_parts
+from gencls.data.errors import check_choice, three_parts
 from gencls.diffusion.schedule import ScheduleName
 from gencls.likelihood.precision import Precision
 
@@ -87,7 +87,7 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for name, choices in (("schedule", ScheduleName), ("order", OrderName), ("precision", Precision)):
-            _check_choice(name, getattr(self, name), get_args(choices))
+            check_choice(name, getattr(self, name), get_args(choices))
         for name, least in (("length", 1), ("n_steps", 1), ("block_size", 1), ("top_k", 1), ("no_repeat_ngram", 0)):
             _check_integer(name, getattr(self, name), least)
         _check_integer("max_tries", self.max_tries, 1)
@@ -131,11 +131,6 @@ class GenerationConfig:
                 got = f"{name}={getattr(self, name)!r} beside threshold={self.threshold}"
                 todo = f"Leave out {name}, or the threshold."
                 raise ValueError(three_parts("steps that are decided by the threshold alone", got, todo))
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(str(value), choices)}."))
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -140,24 +140,25 @@ def counts_table(data: Mapping[str, Any]) -> Table | None:
 def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
     """Training and scoring costs."""
     speed = diffusion.get("score_texts_per_second")
-    temperature = diffusion.get("temperature") or {}
-    law = f"T(L) = {temperature.get('a', 1):.3g} · L^{temperature.get('b', 0):.3g}" if temperature else MISSING
-    lapses = (
-        [("lapses, texts of which the scores say nothing", percent(temperature["lapse"], 2))]
-        if "lapse" in temperature
-        else []
-    )
     return [
         ("training", duration(diffusion.get("train_seconds"))),
         ("scoring", MISSING if speed is None else f"{speed:.1f} texts per second"),
         ("forwards per text and class", _count(diffusion.get("forwards_per_text_per_class"))),
         *_draw_facts(diffusion.get("draws")),
-        ("temperature, L in tokens", law),
-        *lapses,
+        *_calibration_facts(diffusion.get("temperature") or {}),
         ("bound of the steps that decide, own class", f"{number(diffusion.get('nats_per_token'))} nats per token"),
         ("unigram entropy", f"{number(diffusion.get('unigram_nats_per_token'))} nats per token"),
         ("evaluation, wall time", duration(run.get("wall_seconds"))),
     ]
+
+
+def _calibration_facts(temperature: Mapping[str, Any]) -> Facts:
+    """The temperature's law, and the rate of lapses where the calibration knows them."""
+    law = f"T(L) = {temperature.get('a', 1):.3g} · L^{temperature.get('b', 0):.3g}" if temperature else MISSING
+    facts = [("temperature, L in tokens", law)]
+    if "lapse" in temperature:
+        facts.append(("lapses, texts of which the scores say nothing", percent(temperature["lapse"], 2)))
+    return facts
 
 
 def _draw_facts(draws: Mapping[str, float] | None) -> Facts:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from gencls.data.errors import nearest, three_parts
+from gencls.data.errors import check_choice, nearest, three_parts
 from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator, EstimatorName, Order
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
@@ -36,12 +36,6 @@ CLASS_STAGE_OPTIONS = (
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError with the nearest names if a value is none of the choices."""
-    if value not in choices:
-        raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(value, choices)}."))
 
 
 def _check_count(name: str, value: object, fewest: int, *, optional: bool = False) -> None:
@@ -176,10 +170,10 @@ class TrainConfig:
             _check_count(name, getattr(self, name), 1, optional=True)
         self._check_ranges()
         self._check_scoring()
-        for name, start in (("neighbour_smoothing", 1), ("embedding_ridge", 1)):
+        for name in ("neighbour_smoothing", "embedding_ridge"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(three_parts(f"{name} > 0, or None", str(value), f"Start with {start}."))
+                raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
 
     def _check_ranges(self) -> None:
         if self.hybrid_weight < 0:

@@ -175,6 +175,30 @@ def _check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
         raise ValueError(three_parts("a pretrained backbone for embedding_ridge", got, "Leave embedding_ridge out."))
 
 
+def fit_statistics(
+    denoiser: Denoiser, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
+) -> tuple[ClassStatistics, Smoothing]:
+    """Count the classes' tokens and pairs, and choose the smoothing of their tables on the validation texts."""
+    statistics = ClassStatistics.from_texts(
+        texts.token_ids,
+        texts.labels,
+        texts.folds,
+        texts.n_classes,
+        denoiser.vocab_size,
+        embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
+        ridge=config.embedding_ridge,
+    )
+    smoothing = statistics.choose_smoothing(
+        validation.token_ids,
+        validation.labels,
+        unigram=config.smoothing,
+        pair=config.pair_smoothing,
+        discount=config.discount,
+        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
+    )
+    return statistics, smoothing
+
+
 def _set_statistics(
     denoiser: Denoiser,
     backbone: Backbone,
@@ -183,23 +207,7 @@ def _set_statistics(
     config: TrainConfig,
 ) -> Smoothing:
     """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
-    statistics = ClassStatistics.from_texts(
-        texts.token_ids,
-        texts.labels,
-        texts.folds,
-        texts.n_classes,
-        denoiser.vocab_size,
-        embeddings=denoiser.word_embeddings(),
-        ridge=config.embedding_ridge,
-    )
-    chosen = statistics.choose_smoothing(
-        validation.token_ids,
-        validation.labels,
-        unigram=config.smoothing,
-        pair=config.pair_smoothing,
-        discount=config.discount,
-        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
-    )
+    statistics, chosen = fit_statistics(denoiser, texts, validation, config)
     full = statistics.table(**chosen)
     denoiser.set_unigram(
         None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),

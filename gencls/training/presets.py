@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gencls.training.config import TrainConfig, check_choice
+from gencls.data.errors import check_choice
+from gencls.training.config import TrainConfig
 
 PRESETS = {
     "demo": TrainConfig(backbone_layers=4, adapt_steps=110, class_steps=60),

@@ -35,3 +35,9 @@ def trained(tiny: Callable[..., Any], toy: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="session")
 def held_out(toy: Callable[..., Any]) -> Any:
     return toy(40, seed=1)
+
+
+@pytest.fixture(scope="session")
+def mean_nll() -> Callable[..., float]:
+    """Mean negative log posterior of the true class, nats, of log posteriors (N, C) and labels (N,)."""
+    return lambda log_post, y: -float(log_post[range(len(y)), y].mean())

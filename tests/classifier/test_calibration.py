@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import _objective, fit_temperature, mean_nll, prior_weights
+from gencls.classifier.calibration import _objective, fit_temperature, prior_weights
 from gencls.classifier.isotonic import fit_isotonic
 from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
@@ -48,7 +48,7 @@ def test_never_worse_than_no_calibration_on_the_same_data():
         assert -(weights * after).mean() <= -(weights * before).mean() + 1e-12
 
 
-def test_saturated_scores_are_brought_back():
+def test_saturated_scores_are_brought_back(mean_nll):
     scores, y, lengths = simulate(2000, 3000.0, 0.0)
     found = fit_temperature(scores, y, lengths, UNIFORM)
     nll = mean_nll(log_posterior(scores, UNIFORM, found.temperature(lengths)), y)

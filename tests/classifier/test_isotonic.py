@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import fit_temperature, mean_nll
+from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.isotonic import IsotonicCalibration, fit_isotonic
 from gencls.classifier.temperature import LengthTemperature
 
@@ -44,7 +44,7 @@ def test_right_probabilities_stay(n_classes):
     assert error.mean() < 0.02  # the steps hold some 500 texts each: 0.5 / sqrt(500)
 
 
-def test_a_bent_scale_is_straightened_where_a_temperature_cannot():
+def test_a_bent_scale_is_straightened_where_a_temperature_cannot(mean_nll):
     """Evidence that is cubed: overconfident when large and underconfident when small."""
     scores, y, lengths, _ = simulate(8000, 2)
     evidence = scores[:, 1] - scores[:, 0]

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from gencls.classifier.bayes import log_posterior
-from gencls.classifier.calibration import _objective, fit_temperature, mean_nll
+from gencls.classifier.calibration import _objective, fit_temperature
 from gencls.classifier.temperature import LengthTemperature, with_lapses
 
 PRIOR = np.log([0.5, 0.3, 0.2])
@@ -38,7 +38,7 @@ def test_no_lapses_are_found_where_there_are_none():
     assert max(rates) < 0.02
 
 
-def test_unseen_lapses_cost_little_and_the_rest_gains():
+def test_unseen_lapses_cost_little_and_the_rest_gains(mean_nll):
     held, test = simulate(500, 0.03, seed=1), simulate(4000, 0.03, seed=2)
     nll = {}
     for flag in (True, False):
@@ -47,7 +47,7 @@ def test_unseen_lapses_cost_little_and_the_rest_gains():
     assert nll[True] < nll[False] - 0.01
 
 
-def test_the_fit_is_no_worse_on_its_own_texts_than_the_one_without_lapses():
+def test_the_fit_is_no_worse_on_its_own_texts_than_the_one_without_lapses(mean_nll):
     for seed in range(8):
         scores, y, lengths = simulate(60, 0.1 * (seed % 2), seed=seed)
         with_rate, without = (fit_temperature(scores, y, lengths, PRIOR, lapses=flag) for flag in (True, False))
