@@ -6,14 +6,14 @@ The generative model starts from a language model of the unlabelled texts (`genc
 are learned from labelled ones. Of the discriminative rivals, a fine-tuned encoder can use them too: it is fitted from
 the backbone as it came, and from that language model. Every number of texts is drawn with several seeds. Validation
 texts have labels too: as many as the training texts, as far as the split goes, choose smoothing and regularisation of
-all but the encoders. A row that is there, in the folder of the rows or in an earlier report of the same options, is not
-made again, and the page is of all rows that are there.
+all but the encoders. Some models train on the unlabelled texts as well, with classes that they give them
+(`benchmarks.accuracy_few_shot_models`). A row that is there, in the folder of the rows or in an earlier report of the
+same options, is not made again, and the page is of all rows that are there.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,19 +24,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy_few_shot_models import RIVALS, SUFFIX, labelled_rows, unlabelled_rows
 from benchmarks.accuracy_few_shot_report import reported_rows, write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
 from benchmarks.commands import as_typed
-from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, load_dataset, stratified_sample
-from gencls.data.dataset import TextDataset
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.tokens import tokenize
-from gencls.evaluation.rival_data import RivalData
-from gencls.evaluation.rivals import fit_baseline
-from gencls.evaluation.runs import Splits, cut_splits, names_of
+from gencls.evaluation.runs import Splits, cut_splits
 from gencls.reporting.records import run_record
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
@@ -45,9 +42,6 @@ logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
 #: What a folder's rows are of.
 FOLDER = "config.json"
-#: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
-ADAPTED = "encoder_adapted"
-RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
 #: Passes over the labelled texts, and the fewest and most steps of the classes and of the encoders: one pass over 4096.
 EPOCHS, FEWEST_STEPS, MOST_STEPS = 3, 60, 256
 #: Validation texts of each class that fit the temperature: it moves no decision between equally likely classes.
@@ -105,8 +99,8 @@ def few_shot(
     Returns
     -------
     list of dict
-        By size, then seed: ``size``, ``seed``, ``model``, ``accuracy`` on the test texts, ``correct`` (0 or 1 for each
-        of them), ``seconds`` of training, and, of a network, its ``steps`` and ``n_layers``.
+        By size, then seed: ``size``, ``seed``, ``n_steps`` of the classes, and what `labelled_rows` and
+        `unlabelled_rows` say of a model.
 
     Raises
     ------
@@ -123,32 +117,40 @@ def few_shot(
         _take_over(reported_rows(Path(data).stem, reported, {**identity, "n_test": config.n_test}), runs, config.n_test)
     for seed in config.seeds:
         for size in config.sizes:
-            path = _place(runs, size, seed, config.n_test)
-            if not path.exists():
-                language_model = _language_model(splits["train"], config.training, runs / "language-model", progress)
-                parts = {**_labelled(splits, size, seed), "test": test}
-                write_json(path, _rows(dataset, parts, language_model, config.training, size, seed, progress))
-            found = {row["model"]: row["accuracy"] for row in read_json(path)}
+            found = {}
+            for make, ending in ((labelled_rows, ""), (unlabelled_rows, SUFFIX)):
+                path = _place(runs, size, seed, config.n_test, ending)
+                if not path.exists():
+                    language_model = _language_model(splits["train"], config.training, runs, progress)
+                    parts = {**_drawn(splits, size, seed), "test": test}
+                    n_steps = _class_steps(len(parts["train"]), config.training)
+                    training = replace(config.training, seed=seed, class_steps=n_steps)
+                    rows = make(dataset, parts, language_model, training, progress=progress)
+                    write_json(path, [{"size": size, "seed": seed, "n_steps": n_steps, **row} for row in rows])
+                found |= {row["model"]: row["accuracy"] for row in read_json(path)}
             logger.info("%d texts, seed %d: %s", size, seed, found)
     return _all_rows(runs / "rows", config.n_test)
 
 
-def _place(runs: Path, size: int, seed: int, n_test: int) -> Path:
-    return runs / "rows" / f"{size}-{seed}-{n_test}.json"
+def _place(runs: Path, size: int, seed: int, n_test: int, ending: str) -> Path:
+    return runs / "rows" / f"{size}-{seed}-{n_test}{ending}.json"
 
 
 def _take_over(rows: Sequence[Row], runs: Path, n_test: int) -> None:
     """Write the rows of a report as rows of the folder, where it has none."""
-    for size, seed in dict.fromkeys((row["size"], row["seed"]) for row in rows):
-        path = _place(runs, size, seed, n_test)
+    files: dict[Path, list[Row]] = {}
+    for row in rows:
+        ending = SUFFIX if row["model"].endswith(SUFFIX) else ""
+        files.setdefault(_place(runs, row["size"], row["seed"], n_test, ending), []).append(row)
+    for path, found in files.items():
         if not path.exists():
-            write_json(path, [row for row in rows if (row["size"], row["seed"]) == (size, seed)])
+            write_json(path, found)
 
 
 def _all_rows(folder: Path, n_test: int) -> list[Row]:
     """Rows of this and of earlier calls, by size and seed; each file's models in their order."""
-    rows = [row for path in folder.glob(f"*-{n_test}.json") for row in read_json(path)]
-    return sorted(rows, key=lambda row: (row["size"], row["seed"]))
+    paths = [path for ending in ("", SUFFIX) for path in folder.glob(f"*-{n_test}{ending}.json")]
+    return sorted((row for path in paths for row in read_json(path)), key=lambda row: (row["size"], row["seed"]))
 
 
 def _check_sizes(train: TextSplit, sizes: Sequence[int]) -> None:
@@ -181,8 +183,9 @@ def _check_folder(runs: Path, wanted: Mapping[str, Any]) -> None:
     write_json(path, wanted)
 
 
-def _language_model(train: TextSplit, config: TrainConfig, folder: Path, progress: bool) -> Path:
+def _language_model(train: TextSplit, config: TrainConfig, runs: Path, progress: bool) -> Path:
     """The language model of the training texts, which looks at no label; returns its folder."""
+    folder = runs / "language-model"
     if not (folder / "language_model.json").exists():
         backbone = load_backbone(config.backbone, n_layers=config.backbone_layers, texts=train.texts)
         ids = tokenize(train.texts, backbone.tokenizer, max_length=config.max_length, truncation=config.truncation).ids
@@ -190,59 +193,24 @@ def _language_model(train: TextSplit, config: TrainConfig, folder: Path, progres
     return folder
 
 
-def _labelled(splits: Splits, size: int, seed: int) -> Splits:
-    """As many texts of each class as asked for, to train on and to choose by."""
-    found = {name: _of_each_class(splits[name], size, seed) for name in ("train", "validation")}
-    return {**found, "calibration": _of_each_class(found["validation"], CALIBRATION, seed)}
+def _drawn(splits: Splits, size: int, seed: int) -> Splits:
+    """As many texts of each class as asked for, to train on and to choose by, and all others of the training split."""
+    chosen = {name: _of_each_class(splits[name], size, seed) for name in ("train", "validation")}
+    found = {name: splits[name].take(rows) for name, rows in chosen.items()}
+    others = np.setdiff1d(np.arange(len(splits["train"])), chosen["train"])
+    calibration = found["validation"].take(_of_each_class(found["validation"], CALIBRATION, seed))
+    return {**found, "calibration": calibration, "unlabelled": splits["train"].take(others)}
 
 
-def _of_each_class(split: TextSplit, size: int, seed: int) -> TextSplit:
+def _of_each_class(split: TextSplit, size: int, seed: int) -> NDArray[np.int64]:
+    """The places of the texts that are drawn, in their order."""
     order = np.random.default_rng([seed, 5]).permutation(len(split))
     chosen = [order[split.labels[order] == label][:size] for label in range(int(split.labels.max()) + 1)]
-    return split.take(np.sort(np.concatenate(chosen)))
+    return np.sort(np.concatenate(chosen))
 
 
-def _rows(
-    dataset: TextDataset,
-    parts: Splits,
-    language_model: Path,
-    config: TrainConfig,
-    size: int,
-    seed: int,
-    progress: bool,
-) -> list[Row]:
-    n_steps = int(np.clip(EPOCHS * len(parts["train"]) // config.batch_size, FEWEST_STEPS, MOST_STEPS))
-    options = {"adapt_steps": 0, "class_steps": n_steps, "backbone": str(language_model), "backbone_layers": None}
-    classifier = DiffusionClassifier.from_config(replace(config, seed=seed, **options), progress=progress)
-    pairs = {name: (part.texts, names_of(dataset, part)) for name, part in parts.items()}
-    classifier.fit(*pairs["train"], validation=pairs["validation"], calibration=pairs["calibration"])
-    given = {name: RivalData.of(classifier, part, dataset.label_names) for name, part in parts.items()}
-    record = {
-        "seconds": classifier.training_record_["seconds"],
-        "steps": classifier.training_record_["classes"]["steps"],
-        "n_layers": classifier.backbone_.config.num_hidden_layers,
-    }
-    own = classifier.predict_log_proba(parts["test"].texts)
-    rows = [_row("diffusion", own, given["test"].labels, record)]
-    for name in RIVALS:
-        log_proba, record = _rival(name, classifier, given, config.backbone, progress)
-        rows.append(_row(name, log_proba, given["test"].labels, record))
-    return [{"size": size, "seed": seed, "n_steps": n_steps, **row} for row in rows]
-
-
-def _rival(
-    name: str, classifier: DiffusionClassifier, given: Mapping[str, RivalData], backbone: str, progress: bool
-) -> tuple[NDArray[np.float64], Row]:
-    if name == ADAPTED:  # the classifier's own backbone is the language model, as it was before the classes
-        return fit_baseline("encoder", classifier, given, progress=progress)
-    start = copy.copy(classifier).set_params(backbone=backbone)
-    return fit_baseline(name, start, given, progress=progress)
-
-
-def _row(model: str, log_proba: NDArray[np.float64], labels: NDArray[np.int64], record: Mapping[str, Any]) -> Row:
-    correct = log_proba.argmax(axis=1) == labels
-    facts = {name: record[name] for name in ("seconds", "steps", "n_layers") if name in record}
-    return {"model": model, "accuracy": float(correct.mean()), "correct": correct.astype(int).tolist(), **facts}
+def _class_steps(n_texts: int, config: TrainConfig) -> int:
+    return int(np.clip(EPOCHS * n_texts // config.batch_size, FEWEST_STEPS, MOST_STEPS))
 
 
 def main(

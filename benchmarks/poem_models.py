@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.poem_material import Material
 from gencls.baselines.causal import load_causal, new_causal
 from gencls.baselines.infilling import NeighbourCausal, train_infiller
-from gencls.classifier.estimator import choose_device
+from gencls.classifier.devices import choose_device
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.diffusion.backbones import load_backbone

@@ -36,7 +36,7 @@ from gencls.likelihood.parallel import SPANS_PER_THREAD
 from gencls.likelihood.precision import resolve_precision
 from gencls.likelihood.rows import row_limit
 from gencls.reporting.records import run_record
-from gencls.training.per_class import TokenizedSplit
+from gencls.training.examples import TokenizedSplit
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger("benchmarks.throughput")

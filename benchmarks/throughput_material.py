@@ -15,7 +15,7 @@ from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.tokens import tokenize
 from gencls.evaluation.runs import load_run_data, names_of
 from gencls.likelihood.rows import row_limit
-from gencls.training.per_class import TokenizedSplit
+from gencls.training.examples import TokenizedSplit
 
 IntArray = NDArray[np.int64]
 #: Tokens of the texts whose rates are measured.

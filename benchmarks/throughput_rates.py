@@ -33,7 +33,8 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.denoiser import Denoiser
 from gencls.likelihood.engine import score_texts
 from gencls.likelihood.estimators import Estimator
-from gencls.training.per_class import TokenizedSplit, train_denoiser
+from gencls.training.examples import TokenizedSplit
+from gencls.training.per_class import train_denoiser
 
 IntArray = NDArray[np.int64]
 #: Rows, inner and columns of the products: those of a small encoder, and large ones, where a machine is at its best.

@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import resolve_priors
+from gencls.classifier.devices import choose_device
 from gencls.classifier.held_out import HeldOutMixin
 from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_part, check_texts, split_parts
 from gencls.classifier.persistence import load_run, save_run
@@ -22,7 +23,9 @@ from gencls.data.errors import three_parts
 from gencls.diffusion.backbones import load_backbone
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import TrainConfig
-from gencls.training.per_class import TokenizedSplit, train_denoiser
+from gencls.training.examples import TokenizedSplit
+from gencls.training.per_class import train_denoiser
+from gencls.training.unlabelled import UnlabelledTexts
 
 logger = logging.getLogger("gencls.classifier")
 
@@ -92,6 +95,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Type of the scoring's matrix products; kept, because the temperature is fitted to its scores.
     training_record_ : dict
         Steps, budgets per class, smoothing, seconds.
+    transduction_ : ndarray of shape (N,)
+        Labels that the `unlabelled` texts of `fit` were given, if there were any; not saved.
 
     Notes
     -----
@@ -179,6 +184,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         *,
         validation: tuple[Sequence[str], ArrayLike] | None = None,
         calibration: tuple[Sequence[str], ArrayLike] | None = None,
+        unlabelled: Sequence[str] | None = None,
     ) -> DiffusionClassifier:
         """Train the class models, then fit the temperature on held-out texts.
 
@@ -189,6 +195,10 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
             Labels of any kind.
         validation, calibration : (texts, labels), optional
             Held-out texts for the smoothing and for the temperature; split off `X` otherwise.
+        unlabelled : sequence of str, optional
+            More texts of the same kind, without labels. The adaptation reads them too; they get the classes that the
+            counts of the labelled texts give them, in the shares of `priors`, and train the classes like those. It
+            helps where labels are few.
 
         Returns
         -------
@@ -203,15 +213,18 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         config = self.train_config()
         check_n_jobs(self.n_jobs)
         texts = check_texts(X)
+        more = None if unlabelled is None else check_texts(unlabelled)
         holds_out = validation is None or calibration is None
         classes, labels = check_labels(y, len(texts), fewest=2 if holds_out else 1)
         parts = self._parts((texts, labels), classes, validation, calibration)
         counts = np.bincount(parts["train"][1], minlength=len(classes))
-        resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
+        shares = resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
         device = choose_device(self.device)
         precision = resolve_precision(config.precision, device)
-        backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=parts["train"][0])
-        self.__dict__.pop("temperature_", None)  # what fails from here on leaves no mixture of two fits
+        known = [*parts["train"][0], *(more or ())]  # a tokenizer of characters is made of them
+        backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=known)
+        for name in ("temperature_", "transduction_"):  # what fails from here on leaves no mixture of two fits
+            self.__dict__.pop(name, None)
         self.classes_, self.precision_ = classes, precision
         self.backbone_, self.tokenizer_ = backbone, backbone.tokenizer
         splits = {name: TokenizedSplit(self.tokenize(part[0]).ids, part[1]) for name, part in parts.items()}
@@ -223,12 +236,15 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
                 [str(name) for name in self.classes_],
                 config,
                 Path(self.run_dir or temporary),
+                unlabelled=None if more is None else UnlabelledTexts(self.tokenize(more).ids, shares),
                 device=device,
                 time_budget=self.time_budget,
                 progress=self.progress,
             )
         self.denoiser_, self.training_record_ = result.denoiser, result.record
         self.class_count_ = counts
+        if result.transduction is not None:
+            self.transduction_ = self.classes_[result.transduction]
         self.set_priors(self.priors)
         texts, labels = parts["calibration"]
         if len(np.unique(labels)) < 2:
@@ -287,12 +303,3 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = True
         return tags
-
-
-def choose_device(name: str | None = None) -> Any:
-    """Return the named device, else CUDA or the CPU (Apple's MPS only by name: it is not tested here)."""
-    import torch
-
-    if name is not None:
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

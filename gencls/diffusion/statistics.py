@@ -125,6 +125,11 @@ class ClassStatistics:
             self._preferences[without_fold] = embedding_preferences(counts, self.embeddings, self.ridge)
         return self._preferences[without_fold]
 
+    def scores(self, table: StatisticsTable, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
+        """Return the summed deviations of the tokens and pairs of texts, (N, C), nats: what counts alone say."""
+        tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in token_ids])
+        return np.asarray(tokens + pair_scores(self.pairs, table.pair_deviations, token_ids))
+
     def choose_smoothing(
         self,
         token_ids: Sequence[NDArray[np.integer]],
@@ -155,9 +160,7 @@ class ClassStatistics:
 
         def accuracy(strength: float, discounted: float | None, pair_strength: float | None) -> float:
             table = self.table(unigram=strength, discount=discounted, pair=pair_strength)
-            tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in token_ids])
-            scores = tokens + pair_scores(self.pairs, table.pair_deviations, token_ids) + log_prior
-            return float(np.mean(scores.argmax(axis=1) == labels))
+            return float(np.mean((self.scores(table, token_ids) + log_prior).argmax(axis=1) == labels))
 
         candidates: list[tuple[float, float | None]] = [(min(unigram), rate) for rate in sorted(discount)]
         candidates += [(strength, None) for strength in sorted(unigram)]  # the last one of equals is taken

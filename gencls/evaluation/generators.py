@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gencls.classifier.estimator import DiffusionClassifier, choose_device
+from gencls.classifier.devices import choose_device
+from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG as CLASSIFIER
 from gencls.data.corpus import Corpus, load_corpus
 from gencls.data.errors import three_parts

@@ -16,7 +16,6 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.pairs import pair_scores
 from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.evaluation.costs import (
     forward_flops,
@@ -27,8 +26,8 @@ from gencls.evaluation.costs import (
     training_flops,
 )
 from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
-from gencls.training.examples import TrainingTexts
-from gencls.training.per_class import TokenizedSplit, fit_statistics
+from gencls.training.class_tables import fit_statistics
+from gencls.training.examples import TokenizedSplit, TrainingTexts
 
 Data = Mapping[str, RivalData]
 
@@ -53,9 +52,7 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     table = statistics.table(**chosen)
 
     def predict(part: RivalData) -> FloatArray:
-        tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in part.ids])
-        scores = tokens + pair_scores(statistics.pairs, table.pair_deviations, part.ids)
-        return log_posterior(scores, log_prior)
+        return log_posterior(statistics.scores(table, part.ids), log_prior)
 
     # a token and the pair with its neighbour
     return predict, {**chosen, **_count_costs(2 * mean_length(train.ids), len(train.ids), n_classes)}

@@ -36,6 +36,14 @@ class TrainingTexts:
     n_classes: int
 
 
+@dataclass(frozen=True)
+class TokenizedSplit:
+    """Scorable ids and class indices of a split."""
+
+    token_ids: list[IntArray]
+    labels: IntArray
+
+
 def uniform_schedule(n_texts: int, n_examples: int, *, generator: np.random.Generator) -> IntArray:
     """Visit all texts once before any is visited again."""
     epochs = max(-(-n_examples // n_texts), 1)

@@ -17,13 +17,14 @@ from gencls.data.errors import three_parts
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
-from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
+from gencls.training.class_tables import check_embeddings, check_validation, set_statistics
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
     ScheduledExamples,
+    TokenizedSplit,
     TrainingTexts,
     balanced_schedule,
     token_budget,
@@ -41,24 +42,21 @@ from gencls.training.plan import (
     training_identity,
 )
 from gencls.training.seeds import private_seeds
+from gencls.training.unlabelled import UnlabelledTexts, transduced
 
 logger = logging.getLogger("gencls.training")
 
 
 @dataclass
 class TrainingResult:
-    """A trained denoiser and the record of its training (plain JSON data)."""
+    """A trained denoiser and the record of its training (plain JSON data).
+
+    `transduction` are the classes that the unlabelled texts were given, (N,) int64; None without such texts.
+    """
 
     denoiser: Denoiser
     record: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TokenizedSplit:
-    """Scorable ids and class indices of a split."""
-
-    token_ids: list[NDArray[np.int64]]
-    labels: NDArray[np.int64]
+    transduction: NDArray[np.int64] | None = None
 
 
 @private_seeds()
@@ -70,6 +68,7 @@ def train_denoiser(
     config: TrainConfig,
     folder: Path,
     *,
+    unlabelled: UnlabelledTexts | None = None,
     device: torch.device | None = None,
     time_budget: float | None = None,
     progress: bool = False,
@@ -86,6 +85,9 @@ def train_denoiser(
     config : TrainConfig
     folder : Path
         Run folder: checkpoints, log and plan are written there.
+    unlabelled : UnlabelledTexts, optional
+        Get their classes from the counts of `train`, and are training texts like those from there on; see
+        `gencls.training.unlabelled`.
     device : torch.device, optional
     time_budget : float, optional
         Minutes for both stages; fewer steps are planned if the configured ones do not fit.
@@ -106,17 +108,21 @@ def train_denoiser(
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     texts = _training_texts(train, len(label_names), config)
-    _check_validation(validation)
-    _check_embeddings(backbone, config)
+    check_validation(validation)
+    check_embeddings(backbone, config)
+    torch.manual_seed(config.seed)
+    denoiser = Denoiser(backbone, len(label_names), conditioning_of(config))
+    transduction = None
+    if unlabelled is not None:
+        transduction = transduced(denoiser, texts, validation, unlabelled, config)
+        texts = _training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
     identity = training_identity(texts, label_names, config)
     validation_digest = texts_digest(validation.token_ids, validation.labels)
     old_plan = kept_plan(folder, identity, validation_digest)
-    torch.manual_seed(config.seed)
-    denoiser = Denoiser(backbone, len(label_names), conditioning_of(config))
     check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
-    smoothing = _set_statistics(denoiser, backbone, texts, validation, config)
+    smoothing = set_statistics(denoiser, backbone, texts, validation, config)
     head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.can_fit_head else 0.0
     stages = _stages(texts, config)
     identities = {"identity": identity, "validation": validation_digest}
@@ -143,7 +149,9 @@ def train_denoiser(
         "seconds": max(time.monotonic() - start, adapted["seconds"] + classes["seconds"]),
         "parameters": sum(value.numel() for value in denoiser.parameters()),
     }
-    return TrainingResult(denoiser, record)
+    if transduction is not None:
+        record["unlabelled"] = np.bincount(transduction, minlength=len(label_names)).tolist()
+    return TrainingResult(denoiser, record, transduction)
 
 
 def conditioning_of(config: TrainConfig) -> ConditioningConfig:
@@ -162,65 +170,6 @@ def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) 
     token_ids = [train.token_ids[place] for place in keep]
     folds = assign_folds(token_ids, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
     return TrainingTexts(token_ids, labels, folds, n_classes)
-
-
-def _check_validation(validation: TokenizedSplit) -> None:
-    if not validation.token_ids:
-        raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
-
-
-def _check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
-    if config.embedding_ridge is not None and not (backbone.is_pretrained or backbone.is_adapted):
-        got = f"embedding_ridge={config.embedding_ridge:g} and {backbone.name!r}, whose embeddings are random"
-        raise ValueError(three_parts("a pretrained backbone for embedding_ridge", got, "Leave embedding_ridge out."))
-
-
-def fit_statistics(
-    denoiser: Denoiser, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
-) -> tuple[ClassStatistics, Smoothing]:
-    """Count the classes' tokens and pairs, and choose the smoothing of their tables on the validation texts."""
-    statistics = ClassStatistics.from_texts(
-        texts.token_ids,
-        texts.labels,
-        texts.folds,
-        texts.n_classes,
-        denoiser.vocab_size,
-        embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
-        ridge=config.embedding_ridge,
-    )
-    smoothing = statistics.choose_smoothing(
-        validation.token_ids,
-        validation.labels,
-        unigram=config.smoothing,
-        pair=config.pair_smoothing,
-        discount=config.discount,
-        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
-    )
-    return statistics, smoothing
-
-
-def _set_statistics(
-    denoiser: Denoiser,
-    backbone: Backbone,
-    texts: TrainingTexts,
-    validation: TokenizedSplit,
-    config: TrainConfig,
-) -> Smoothing:
-    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
-    statistics, chosen = fit_statistics(denoiser, texts, validation, config)
-    full = statistics.table(**chosen)
-    denoiser.set_unigram(
-        None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),
-        torch.from_numpy(full.deviations).float(),
-    )
-    keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)
-    denoiser.pairs.set_table(keys, torch.from_numpy(full.pair_deviations))
-    folds = [statistics.table(**chosen, without_fold=fold) for fold in range(statistics.n_folds)]
-    denoiser.use_training_tables(
-        torch.from_numpy(np.stack([table.deviations for table in folds])).float(),
-        torch.from_numpy(np.stack([table.pair_deviations for table in folds])).float(),
-    )
-    return chosen
 
 
 def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExamples]:

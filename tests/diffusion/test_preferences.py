@@ -132,7 +132,8 @@ def test_shares_of_pairs_start_from_the_same_pseudo_counts():
 def test_random_embeddings_are_refused(tmp_path):
     from gencls.diffusion.backbones import load_backbone
     from gencls.training.config import TrainConfig
-    from gencls.training.per_class import TokenizedSplit, train_denoiser
+    from gencls.training.examples import TokenizedSplit
+    from gencls.training.per_class import train_denoiser
 
     backbone = load_backbone("scratch-64x1", texts=["abab", "cdcd"])
     split = TokenizedSplit([np.array([5, 6]), np.array([7, 8])], np.array([0, 1]))

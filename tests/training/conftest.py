@@ -11,7 +11,8 @@ import pytest
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.tokens import tokenize
 from gencls.training.config import TrainConfig
-from gencls.training.per_class import TokenizedSplit, train_denoiser
+from gencls.training.examples import TokenizedSplit
+from gencls.training.per_class import train_denoiser
 
 TINY = {
     "backbone": "tiny-random",

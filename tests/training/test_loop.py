@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.training.examples import TokenizedSplit
 from gencls.training.loop import last_complete_checkpoint, steps_within
-from gencls.training.per_class import TokenizedSplit
 from gencls.training.plan import collator
 
 # One process imports the libraries and forks a child for each training, before it has started any thread of torch.

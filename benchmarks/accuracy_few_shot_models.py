@@ -1,0 +1,143 @@
+"""The models of `benchmarks.accuracy_few_shot`: those of the labelled texts, and those that train on the others too.
+
+The latter all do it alike, once: a model of the labelled texts gives all others their classes, in equal shares
+(`gencls.training.unlabelled.matched_classes`), and it is fitted to all of them. For the generative model that is a step
+of classification EM, for a discriminative one self-training (Scudder 1965; Yarowsky 1995).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gencls.classifier.estimator import DiffusionClassifier
+from gencls.data.dataset import TextDataset
+from gencls.evaluation.rival_data import RivalData
+from gencls.evaluation.rivals import fit_baseline
+from gencls.evaluation.runs import Splits, names_of
+from gencls.training.config import TrainConfig
+from gencls.training.unlabelled import matched_classes
+
+Row = dict[str, Any]
+Given = Mapping[str, RivalData]
+FloatArray = NDArray[np.float64]
+OWN = "diffusion"
+#: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
+ADAPTED = "encoder_adapted"
+RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
+#: After the name of a model that trains on the unlabelled texts too.
+SUFFIX = "_unlabelled"
+#: The classifier's own count tables of the classes that its training gave the texts, and rivals that train themselves.
+TABLES, SELF_TRAINED = "naive_bayes_pairs", ("nb_svm", "tfidf_logistic_regression")
+
+
+def labelled_rows(
+    dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
+) -> list[Row]:
+    """Fit the models that train on labelled texts only, and predict the test texts.
+
+    Parameters
+    ----------
+    dataset : TextDataset
+    parts : mapping of str to TextSplit
+        ``train``, ``validation`` and ``calibration`` are labelled; ``unlabelled`` is for others; ``test`` is predicted.
+    language_model : Path
+        Folder of the language model that the generative model and the control start from.
+    config : TrainConfig
+        Of the classes' stage.
+    progress : bool
+
+    Returns
+    -------
+    list of dict
+        ``model``, ``accuracy``, ``correct`` (0 or 1 for each test text), ``seconds`` of training, and, of a network,
+        its ``steps`` and ``n_layers``.
+    """
+    labelled = {name: part for name, part in parts.items() if name != "unlabelled"}
+    classifier = _classifier(language_model, config, progress)
+    _fit(classifier, dataset, labelled)
+    given = _given(classifier, dataset, labelled)
+    rows = [_own_row(OWN, classifier, given)]
+    for name in RIVALS:
+        rows.append(_row(name, *_rival(name, classifier, given, config.backbone, progress), given))
+    return rows
+
+
+def unlabelled_rows(
+    dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
+) -> list[Row]:
+    """Fit the models that train on the unlabelled texts too; see `labelled_rows`.
+
+    The generative model's row also has ``told_right``, the share of the unlabelled texts that got their class.
+    """
+    classifier = _classifier(language_model, config, progress).set_params(priors="uniform")
+    _fit(classifier, dataset, parts, unlabelled=parts["unlabelled"].texts)
+    given = _given(classifier, dataset, parts)
+    told = classifier.encode_labels(classifier.transduction_)
+    own = _own_row(OWN + SUFFIX, classifier, given)
+    own["told_right"] = float((told == given["unlabelled"].labels).mean())
+    tables = fit_baseline(TABLES, classifier, with_classes(given, told), progress=progress)
+    rows = [own, _row(TABLES + SUFFIX, *tables, given)]
+    for name in SELF_TRAINED:
+        rows.append(_row(name + SUFFIX, *self_trained(name, classifier, given, progress=progress), given))
+    return rows
+
+
+def _classifier(language_model: Path, config: TrainConfig, progress: bool) -> DiffusionClassifier:
+    start = replace(config, adapt_steps=0, backbone=str(language_model), backbone_layers=None)
+    return DiffusionClassifier.from_config(start, progress=progress)
+
+
+def _fit(classifier: DiffusionClassifier, dataset: TextDataset, parts: Splits, **options: Any) -> None:
+    pairs = {name: (part.texts, names_of(dataset, part)) for name, part in parts.items()}
+    classifier.fit(*pairs["train"], validation=pairs["validation"], calibration=pairs["calibration"], **options)
+
+
+def _given(classifier: DiffusionClassifier, dataset: TextDataset, parts: Splits) -> dict[str, RivalData]:
+    return {name: RivalData.of(classifier, part, dataset.label_names) for name, part in parts.items()}
+
+
+def _rival(
+    name: str, classifier: DiffusionClassifier, given: Given, backbone: str, progress: bool
+) -> tuple[FloatArray, Row]:
+    if name == ADAPTED:  # the classifier's own backbone is the language model, as it was before the classes
+        return fit_baseline("encoder", classifier, given, progress=progress)
+    start = copy.copy(classifier).set_params(backbone=backbone)
+    return fit_baseline(name, start, given, progress=progress)
+
+
+def self_trained(name: str, classifier: DiffusionClassifier, given: Given, *, progress: bool) -> tuple[FloatArray, Row]:
+    """Fit a rival, let it give the unlabelled texts their classes in equal shares, and fit it to all of them."""
+    log_proba, first = fit_baseline(name, classifier, {**given, "test": given["unlabelled"]}, progress=progress)
+    n_classes = log_proba.shape[1]
+    told = matched_classes(log_proba, np.full(n_classes, 1 / n_classes))
+    predicted, record = fit_baseline(name, classifier, with_classes(given, told), progress=progress)
+    return predicted, {**record, "seconds": record["seconds"] + first["seconds"]}
+
+
+def with_classes(given: Given, told: NDArray[np.int64]) -> dict[str, RivalData]:
+    """Return the parts with the unlabelled texts among the training texts, of the classes (N,) that they were given."""
+    train, more = given["train"], given["unlabelled"]
+    joined = RivalData(train.texts + more.texts, train.ids + more.ids, np.concatenate([train.labels, told]))
+    return {**given, "train": joined}
+
+
+def _own_row(model: str, classifier: DiffusionClassifier, given: Given) -> Row:
+    record = {
+        "seconds": classifier.training_record_["seconds"],
+        "steps": classifier.training_record_["classes"]["steps"],
+        "n_layers": classifier.backbone_.config.num_hidden_layers,
+    }
+    return _row(model, classifier.predict_log_proba(given["test"].texts), record, given)
+
+
+def _row(model: str, log_proba: FloatArray, record: Mapping[str, Any], given: Given) -> Row:
+    correct = log_proba.argmax(axis=1) == given["test"].labels
+    facts = {name: record[name] for name in ("seconds", "steps", "n_layers") if name in record}
+    return {"model": model, "accuracy": float(correct.mean()), "correct": correct.astype(int).tolist(), **facts}

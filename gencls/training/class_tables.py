@@ -1,0 +1,74 @@
+"""The class tables of a training set: what is counted, how much it is smoothed, and where the denoiser gets it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from gencls.data.errors import three_parts
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import Backbone
+from gencls.diffusion.statistics import ClassStatistics, Smoothing
+from gencls.training.config import TrainConfig
+from gencls.training.examples import TokenizedSplit, TrainingTexts
+
+
+def check_validation(validation: TokenizedSplit) -> None:
+    """Raise a ValueError if there is no validation text."""
+    if not validation.token_ids:
+        raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
+
+
+def check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
+    """Raise a ValueError if the embeddings that the smoothing is to follow are random."""
+    if config.embedding_ridge is not None and not (backbone.is_pretrained or backbone.is_adapted):
+        got = f"embedding_ridge={config.embedding_ridge:g} and {backbone.name!r}, whose embeddings are random"
+        raise ValueError(three_parts("a pretrained backbone for embedding_ridge", got, "Leave embedding_ridge out."))
+
+
+def fit_statistics(
+    denoiser: Denoiser, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
+) -> tuple[ClassStatistics, Smoothing]:
+    """Count the classes' tokens and pairs, and choose the smoothing of their tables on the validation texts."""
+    statistics = ClassStatistics.from_texts(
+        texts.token_ids,
+        texts.labels,
+        texts.folds,
+        texts.n_classes,
+        denoiser.vocab_size,
+        embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
+        ridge=config.embedding_ridge,
+    )
+    smoothing = statistics.choose_smoothing(
+        validation.token_ids,
+        validation.labels,
+        unigram=config.smoothing,
+        pair=config.pair_smoothing,
+        discount=config.discount,
+        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
+    )
+    return statistics, smoothing
+
+
+def set_statistics(
+    denoiser: Denoiser,
+    backbone: Backbone,
+    texts: TrainingTexts,
+    validation: TokenizedSplit,
+    config: TrainConfig,
+) -> Smoothing:
+    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
+    statistics, chosen = fit_statistics(denoiser, texts, validation, config)
+    full = statistics.table(**chosen)
+    denoiser.set_unigram(
+        None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),
+        torch.from_numpy(full.deviations).float(),
+    )
+    keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)
+    denoiser.pairs.set_table(keys, torch.from_numpy(full.pair_deviations))
+    folds = [statistics.table(**chosen, without_fold=fold) for fold in range(statistics.n_folds)]
+    denoiser.use_training_tables(
+        torch.from_numpy(np.stack([table.deviations for table in folds])).float(),
+        torch.from_numpy(np.stack([table.pair_deviations for table in folds])).float(),
+    )
+    return chosen
