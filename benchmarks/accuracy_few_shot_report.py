@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.accuracy_few_shot_models import SUFFIX
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
 from benchmarks.packed import packed, unpacked
@@ -19,7 +20,8 @@ from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
 
 Row = Mapping[str, Any]
-Values = Mapping[tuple[int, str], NDArray[np.float64]]
+#: Size and model -> seed -> which test texts were right, (N,) float64 of 0 and 1.
+Values = Mapping[tuple[int, str], Mapping[int, NDArray[np.float64]]]
 _PAGE = """# Few labelled texts: {data}
 
 Made by `{command}`;
@@ -29,11 +31,15 @@ it would change is not in them.
 
 All {n_unlabelled} training texts are there without their labels. The generative model starts from a language model of
 them, which trained on {n_visited} ({adapt_steps} steps). "{adapted}" is a control: the encoder
-fine-tuned from that language model's weights, whose network has no dropout. No other rival uses texts without labels.
+fine-tuned from that language model's weights, whose network has no dropout.
 
-Everything else is learned from the labelled texts, the {side} {max_length} tokens of each (the linear models see the
-full text). The classes of the generative model and the encoders take as many steps of the same batch size,
-{batch_size} texts: {epochs} passes over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps.
+"With unlabelled texts": a model of the labelled texts gives all others their classes once, in equal shares, and it is
+fitted to all of them. Of the generative model these are its count tables, and the network's classes train on the same
+texts. All others learn from the labelled texts alone.
+
+Networks and count tables see the {side} {max_length} tokens of a text, the linear models the full text. The classes of
+the generative model and the encoders take as many steps of the same batch size, {batch_size} texts: {epochs} passes
+over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps.
 Layers of the networks: {layers}.
 
 Validation texts have labels too, and train nothing: as many as the training texts, as far as the split goes
@@ -46,11 +52,9 @@ Validation texts have labels too, and train nothing: as many as the training tex
 
 ![accuracy against labelled texts](few-shot-{data}.png)
 
-The generative model minus each rival, in points, on the same draws and test texts, with the 95 % interval (Student's t,
-Welch-Satterthwaite degrees of freedom):
-
-{ahead}
-"""
+A generative model minus each of the others, in points, on the same draws and test texts, with the 95 % interval
+(Student's t, Welch-Satterthwaite degrees of freedom).
+{ahead}"""
 
 
 class Mean(NamedTuple):
@@ -133,36 +137,66 @@ def _visited(n_texts: int, n_examples: int) -> str:
     return f"{n_examples} of them" if n_examples < n_texts else f"all of them, {n_examples / n_texts:.1f} times"
 
 
+def _title(model: str) -> str:
+    if model.endswith(SUFFIX):
+        return title(model.removesuffix(SUFFIX)) + ", with unlabelled texts"
+    return title(model)
+
+
 def _layers(rows: Sequence[Row]) -> str:
     found = {row["model"]: row["n_layers"] for row in rows if row.get("n_layers")}
-    return "; ".join(f"{title(model)}: {count}" for model, count in found.items())
+    return "; ".join(f"{_title(model)}: {count}" for model, count in found.items())
 
 
 def _tables(rows: Sequence[Row]) -> tuple[str, str]:
-    """Accuracy of each model, and the generative one's lead over each rival, by number of labelled texts."""
+    """Accuracy of each model, and the generative ones' lead over each other one, by number of labelled texts."""
     sizes, models = (list(dict.fromkeys(row[name] for row in rows)) for name in ("size", "model"))
-    rivals = [model for model in models if model != "diffusion"]
     values = _by_size_and_model(rows)
-    steps = {row["size"]: row["n_steps"] for row in rows}
-    accuracy, ahead = [], []
-    for size in sizes:
-        own = values[size, "diffusion"]
-        facts = [str(size), str(len(own))]
-        accuracy.append([*facts, str(steps[size]), *(_cell(crossed_mean(values[size, model])) for model in models)])
-        ahead.append([*facts, *(_difference(crossed_mean(own - values[size, model])) for model in rivals)])
-    names = ["texts of each class", "draws"]
-    return (
-        table([*names, "steps", *map(title, models)], accuracy),
-        table([*names, *map(title, rivals)], ahead),
-    )
+    accuracy = [*_facts(rows, sizes)]
+    for model in models:
+        found = [_stacked(values, size, model) for size in sizes]
+        accuracy.append([_title(model), *("–" if one is None else _cell(crossed_mean(one)) for one in found)])
+    header = ["texts of each class", *map(str, sizes)]
+    ahead = ""
+    for own in (model for model in models if model.removesuffix(SUFFIX) == "diffusion"):
+        lines = [
+            [_title(model), *(_lead(values, size, own, model) for size in sizes)] for model in models if model != own
+        ]
+        ahead += f"\n{_title(own).capitalize()}, minus:\n\n{table(header, lines)}\n"
+    return table(header, accuracy), ahead
+
+
+def _facts(rows: Sequence[Row], sizes: Sequence[int]) -> list[list[str]]:
+    """Draws and steps of each size, and how many of the unlabelled texts got their class, where any did."""
+    facts = {
+        "draws": [str(len({row["seed"] for row in rows if row["size"] == size})) for size in sizes],
+        "steps of the networks": [next(str(row["n_steps"]) for row in rows if row["size"] == size) for size in sizes],
+    }
+    told = [[row["told_right"] for row in rows if row["size"] == size and "told_right" in row] for size in sizes]
+    if any(told):
+        shares = ["–" if not found else f"{100 * float(np.mean(found)):.1f}" for found in told]
+        facts["unlabelled texts whose class the count tables told right"] = shares
+    return [[name, *cells] for name, cells in facts.items()]
 
 
 def _by_size_and_model(rows: Sequence[Row]) -> Values:
-    """Which test texts were right, (S, N) float64 of 0 and 1, the draws in the order of their seeds."""
-    values: dict[tuple[int, str], list[list[int]]] = {}
+    values: dict[tuple[int, str], dict[int, NDArray[np.float64]]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
-        values.setdefault((row["size"], row["model"]), []).append(row["correct"])
-    return {key: np.array(found, dtype=np.float64) for key, found in values.items()}
+        right = np.array(row["correct"], dtype=np.float64)
+        values.setdefault((row["size"], row["model"]), {})[row["seed"]] = right
+    return values
+
+
+def _stacked(values: Values, size: int, model: str) -> NDArray[np.float64] | None:
+    """(S, N) of S draws; None where the model was not fitted."""
+    found = values.get((size, model))
+    return None if found is None else np.stack(list(found.values()))
+
+
+def _lead(values: Values, size: int, own: str, rival: str) -> str:
+    ours, theirs = values.get((size, own), {}), values.get((size, rival), {})
+    seeds = [seed for seed in ours if seed in theirs]
+    return _difference(crossed_mean(np.stack([ours[seed] - theirs[seed] for seed in seeds]))) if seeds else "–"
 
 
 def _cell(mean: Mean) -> str:
@@ -180,26 +214,30 @@ def plot_few_shot(rows: Sequence[Row]) -> Figure:
     models = list(dict.fromkeys(row["model"] for row in rows))
     values = _by_size_and_model(rows)
     with sns.axes_style("whitegrid", {"axes.edgecolor": LIGHT.muted, "grid.color": LIGHT.grid}):
-        figure = Figure(figsize=(7.5, 4.6), layout="constrained", dpi=140)
+        figure = Figure(figsize=(10.5, 4.8), layout="constrained", dpi=140)
         ax = figure.subplots()
-    for place, model in enumerate(models):
+    bases = list(dict.fromkeys(model.removesuffix(SUFFIX) for model in models))
+    colours = dict(zip(bases, [*LIGHT.palette, *[LIGHT.ink] * len(bases)], strict=False))
+    for model in models:
+        place = bases.index(model.removesuffix(SUFFIX))
         sizes = sorted(size for size, name in values if name == model)
-        means = [crossed_mean(values[size, model]) for size in sizes]
-        own = model in OWN
+        means = [crossed_mean(np.stack(list(values[size, model].values()))) for size in sizes]
+        own = model.removesuffix(SUFFIX) in OWN
         ax.errorbar(
             sizes,
             [mean.value for mean in means],
             yerr=np.nan_to_num([mean.error for mean in means]),
-            label=title(model),
-            color=LIGHT.palette[place] if place < len(LIGHT.palette) else LIGHT.ink,
-            linestyle="-" if place < len(LIGHT.palette) else "--",
+            label=_title(model),
+            color=colours[model.removesuffix(SUFFIX)],
+            linestyle="--" if model.endswith(SUFFIX) else "-",
             marker=MARKERS[place % len(MARKERS)],
             lw=2.4 if own else 1.3,
             zorder=3 if own else 2,
         )
     ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, [str(size) for size in sizes])
+    shown = sorted({size for size, _ in values})
+    ax.set_xticks(shown, [str(size) for size in shown])
     ax.set(xlabel="labelled texts of each class", ylabel="accuracy")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(ax=ax)
     return figure

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks import accuracy_few_shot
-from benchmarks.accuracy_few_shot import ADAPTED, Config, few_shot, main, parser
+from benchmarks import accuracy_few_shot, accuracy_few_shot_models
+from benchmarks.accuracy_few_shot import Config, few_shot, main, parser
+from benchmarks.accuracy_few_shot_models import ADAPTED, with_classes
 from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
 from benchmarks.packed import packed, unpacked
 from gencls.data.dataset import TextSplit
 from gencls.data.storage import read_json
+from gencls.evaluation.rival_data import RivalData
 from gencls.training.config import TrainConfig
 
 TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24, n_steps=1)
-MODELS = ["diffusion", "naive_bayes", "encoder", ADAPTED]
-NETWORKS = [name for name in MODELS if name != "naive_bayes"]
+RIVALS = ("naive_bayes", "encoder", ADAPTED)
+OTHERS = ["diffusion_unlabelled", "naive_bayes_pairs_unlabelled", "tfidf_logistic_regression_unlabelled"]
+MODELS = ["diffusion", *RIVALS, *OTHERS]
+NETWORKS = ["diffusion", "encoder", ADAPTED, "diffusion_unlabelled"]
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +35,22 @@ def report(tmp_path_factory, toy, table, config):
     folder = tmp_path_factory.mktemp("few")
     data = str(table(folder / "toy.csv", toy(160)))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RIVALS": tuple(MODELS[1:]), "FEWEST_STEPS": 7, "MOST_STEPS": 8}.items():
+        for name, value in {"RIVALS": RIVALS, "FEWEST_STEPS": 7, "MOST_STEPS": 8}.items():
             patch.setattr(accuracy_few_shot, name, value)
+        for name, value in {"RIVALS": RIVALS, "SELF_TRAINED": ("tfidf_logistic_regression",)}.items():
+            patch.setattr(accuracy_few_shot_models, name, value)
         options = {"runs": folder / "runs", "config": config, "output": folder / "report", "command": "c"}
         main(data, sizes=(4,), seeds=(0, 1), **options)
         main(data, sizes=(2,), seeds=(0,), **options)
-        patch.setattr(accuracy_few_shot, "_rows", lambda *_: pytest.fail("made again"))
+        for name in ("labelled_rows", "unlabelled_rows"):
+            patch.setattr(accuracy_few_shot, name, lambda *_, **__: pytest.fail("made again"))
         again = few_shot(data, config, folder / "runs")
         with pytest.raises(ValueError, match="sizes of at most"):
             few_shot(data, Config(sizes=(1000,), training=TINY), folder / "runs")
         with pytest.raises(ValueError, match="the same options"):
             few_shot(data, Config(sizes=(2,), training=TrainConfig(backbone="tiny-random")), folder / "runs")
         for name in ("EPOCHS", "FEWEST_STEPS", "MOST_STEPS", "CALIBRATION", "RIVALS", "FRESH_TEST"):
-            changed = {"RIVALS": MODELS[1:2], "FRESH_TEST": {data: 20}}.get(name, 9)
+            changed = {"RIVALS": RIVALS[:1], "FRESH_TEST": {data: 20}}.get(name, 9)
             with patch.context() as other, pytest.raises(ValueError, match="the same options"):
                 other.setattr(accuracy_few_shot, name, changed)
                 few_shot(data, config, folder / "runs")
@@ -87,11 +96,23 @@ def test_every_network_takes_the_same_steps_however_few_the_texts(report):
 def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
     (path,) = report[0].glob("*.md")
     text = path.read_text(encoding="utf-8")
-    assert "| 2 | 1 | 7 |" in text
-    assert "| 4 | 2 | 7 |" in text
+    assert "| texts of each class | 2 | 4 |" in text
+    assert "| draws | 1 | 2 |" in text
+    assert "| steps of the networks | 7 | 7 |" in text
     assert "trained on 16 of them (2 steps)" in text
     assert "the last 24 tokens" in text
-    assert "Layers of the networks: generative: 2; encoder, fine-tuned: 2; encoder, from the language model: 2." in text
+    assert (
+        "Layers of the networks: generative: 2; encoder, fine-tuned: 2; encoder, from the language model: 2; " in text
+    )
+    assert "generative, with unlabelled texts: 2." in text
+
+
+def test_the_page_tells_how_many_of_the_unlabelled_texts_got_their_class(report):
+    (path,) = report[0].glob("*.md")
+    told = [[row["told_right"] for row in report[1] if row["size"] == size and "told_right" in row] for size in (2, 4)]
+    assert [len(found) for found in told] == [1, 2]
+    cells = " | ".join(f"{100 * np.mean(found):.1f}" for found in told)
+    assert f"told right | {cells} |" in path.read_text(encoding="utf-8")
 
 
 def test_the_control_starts_from_the_language_model(monkeypatch):
@@ -102,17 +123,43 @@ def test_the_control_starts_from_the_language_model(monkeypatch):
             self.backbone = backbone
             return self
 
-    monkeypatch.setattr(accuracy_few_shot, "fit_baseline", lambda name, start, *_, **__: (name, start.backbone))
-    found = [accuracy_few_shot._rival(name, Classifier(), {}, "minilm", False) for name in ("encoder", ADAPTED)]
+    fitted = lambda name, start, *_, **__: (name, start.backbone)  # noqa: E731
+    monkeypatch.setattr(accuracy_few_shot_models, "fit_baseline", fitted)
+    found = [accuracy_few_shot_models._rival(name, Classifier(), {}, "minilm", False) for name in ("encoder", ADAPTED)]
     assert found == [("encoder", "minilm"), ("encoder", "language-model")]
 
 
 def test_texts_are_drawn_from_every_class_and_small_draws_lie_in_large_ones():
     split = TextSplit([str(number) for number in range(30)], np.arange(30) % 3)
     small, large = (accuracy_few_shot._of_each_class(split, size, seed=1) for size in (2, 5))
-    assert np.bincount(small.labels).tolist() == [2, 2, 2]
-    assert set(small.texts) < set(large.texts)
-    assert small.texts != accuracy_few_shot._of_each_class(split, 2, seed=2).texts
+    assert np.bincount(split.labels[small]).tolist() == [2, 2, 2]
+    assert set(small) < set(large)
+    assert small.tolist() != accuracy_few_shot._of_each_class(split, 2, seed=2).tolist()
+    parts = accuracy_few_shot._drawn({"train": split, "validation": split}, 2, 1)
+    assert sorted([*parts["train"].texts, *parts["unlabelled"].texts]) == sorted(split.texts)
+    assert len(parts["train"]) == 6
+
+
+def test_a_rival_that_trains_itself_sees_no_label_of_the_unlabelled_texts(monkeypatch):
+    """And trains, the second time, on all texts in the classes that its first fit gave them, half each."""
+    part = lambda n: RivalData([str(row) for row in range(n)], [np.array([row]) for row in range(n)], np.arange(n) % 2)  # noqa: E731
+    parts = {"train": part(4), "unlabelled": replace(part(10), labels=np.full(10, 99)), "test": part(3)}
+    seen = []
+
+    def fit(name, classifier, data, **_):
+        seen.append(data)
+        scores = np.array([ids[0] for ids in data["test"].ids], dtype=float)
+        return np.stack([-scores, scores], axis=1), {"seconds": 1.0}
+
+    monkeypatch.setattr(accuracy_few_shot_models, "fit_baseline", fit)
+    _, record = accuracy_few_shot_models.self_trained("nb_svm", None, parts, progress=False)
+    first, second = seen
+    assert first["train"].labels.tolist() == [0, 1, 0, 1]
+    assert second["train"].texts == parts["train"].texts + parts["unlabelled"].texts
+    assert second["train"].labels.tolist() == [0, 1, 0, 1] + [0] * 5 + [1] * 5
+    assert second["test"] is parts["test"]
+    assert record["seconds"] == 2.0
+    assert with_classes(parts, np.zeros(10, dtype=int))["train"].labels[4:].sum() == 0
 
 
 def test_intervals_are_students_over_draws_or_over_texts():
@@ -152,11 +199,29 @@ def test_the_page_says_who_is_ahead_and_by_how_much():
     config |= {"n_validation": 3, "epochs": 3, "fewest_steps": 60, "most_steps": 256, "calibration": 100}
     text = page("toy", rows, {"command": "c", "config": config})
     own, lead = np.array(rights["diffusion"]), np.subtract(rights["diffusion"], rights["encoder"])
-    assert f"| 8 | 2 | 60 | 62.5 ± {100 * crossed_mean(own).error:.1f} | " in text
+    assert f"| generative | 62.5 ± {100 * crossed_mean(own).error:.1f} |" in text
     low, high = crossed_mean(lead).interval()
-    assert f"+25.0 [{100 * low:.1f}, {100 * high:.1f}]" in text
+    assert f"| encoder, fine-tuned | +25.0 [{100 * low:.1f}, {100 * high:.1f}] |" in text
     assert "the first 128 tokens" in text
     assert "all of them, 1.5 times" in text
+
+
+def test_models_are_compared_on_the_draws_that_both_have():
+    rows = [
+        {"size": size, "seed": seed, "model": model, "n_steps": 60, "correct": right}
+        for size, seed, model, right in [
+            (8, 0, "diffusion", [1, 1]),
+            (8, 1, "diffusion", [0, 0]),
+            (8, 0, "diffusion_unlabelled", [1, 0]),
+            (16, 0, "diffusion", [1, 0]),
+        ]
+    ]
+    config = {"n_test": 2, "training": TrainConfig().as_dict(), "n_unlabelled": 640}
+    config |= {"n_validation": 3, "epochs": 3, "fewest_steps": 60, "most_steps": 256, "calibration": 100}
+    text = page("toy", rows, {"command": "c", "config": config})
+    assert "| generative, with unlabelled texts | 50.0 | – |" in text
+    assert "| generative, with unlabelled texts | +50.0 | – |" in text
+    assert "| generative | -50.0 | – |" in text
 
 
 def test_the_command_is_told_as_typed():
