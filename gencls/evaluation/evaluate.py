@@ -131,12 +131,19 @@ def write_evaluation(
     progress: bool,
 ) -> Path:
     """Write `scores.npz`, `metrics.json`, `run.json` and the report; returns the path of the HTML report."""
+    write_numbers(output, arrays, metrics, facts)
+    return build_report(output, progress=progress)
+
+
+def write_numbers(
+    output: Path, arrays: Mapping[str, NDArray[Any]], metrics: dict[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write `scores.npz`, `metrics.json` and `run.json`, of which the report is made."""
     for name, entry in facts["baselines"].items():
         metrics[name]["train_seconds"] = entry["seconds"]
     write_scores(output / "scores.npz", arrays)
     write_json(output / "metrics.json", metrics)
     write_json(output / "run.json", facts)
-    return build_report(output, progress=progress)
 
 
 def _run_facts(

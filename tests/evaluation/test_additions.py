@@ -77,6 +77,23 @@ def test_records_are_merged_and_told(added, first):
     assert {name: new[name] for name in same} == {name: old[name] for name in same}
 
 
+def test_what_is_fitted_is_kept_when_the_next_one_fails(toy_run, begun, monkeypatch):
+    fit = additions.fit_baselines
+
+    def failing(classifier, parts, options, **others):
+        if options.baselines == ("naive_bayes_words",):
+            raise KeyboardInterrupt
+        return fit(classifier, parts, options, **others)
+
+    monkeypatch.setattr(additions, "fit_baselines", failing)
+    with pytest.raises(KeyboardInterrupt):
+        options = EvaluationOptions(max_texts=16, seed=3, baselines=("nb_svm", "naive_bayes_words"))
+        add_baselines(toy_run, begun, options)
+    assert "baseline_nb_svm" in load_scores(begun / "scores.npz")
+    assert "nb_svm" in read_json(begun / "metrics.json")
+    assert [entry["baselines"] for entry in read_json(begun / "run.json")["added"]] == [["nb_svm"]]
+
+
 def test_a_rival_that_is_there_is_fitted_again_in_its_place(toy_run, begun):
     scores = load_scores(begun / "scores.npz")
     wrong = {**scores, "baseline_naive_bayes": np.roll(scores["baseline_naive_bayes"], 1, axis=1)}
