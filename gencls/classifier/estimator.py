@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from gencls.classifier.bayes import resolve_priors
 from gencls.classifier.devices import choose_device
 from gencls.classifier.held_out import HeldOutMixin
-from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_part, check_texts, split_parts
+from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_texts, checked_parts
 from gencls.classifier.persistence import load_run, save_run
 from gencls.data.errors import three_parts
 from gencls.diffusion.backbones import load_backbone
@@ -255,16 +255,9 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     def _parts(self, train: Part, classes: NDArray[Any], validation: Any, calibration: Any) -> dict[str, Part]:
         # the temperature needs all classes, the smoothing does not: a class of two texts serves the first
-        pairs = {"calibration": calibration, "validation": validation}
-        given = {
-            name: None if pair is None else check_part(name, pair[0], pair[1], classes) for name, pair in pairs.items()
-        }
+        given = {"calibration": calibration, "validation": validation}
         shares = {"calibration": self.calibration_fraction, "validation": self.validation_fraction}
-        generator = np.random.default_rng([self.random_state, 4])
-        parts = split_parts(train, given, shares, generator=generator)
-        if not parts["validation"][0]:
-            parts["validation"] = parts["calibration"]
-        return parts
+        return checked_parts(train, classes, given, shares, generator=np.random.default_rng([self.random_state, 4]))
 
     def set_priors(self, priors: Any) -> DiffusionClassifier:
         """Set the class priors ("uniform", "empirical" or probabilities); nothing is retrained. Returns self."""

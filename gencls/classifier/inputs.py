@@ -100,6 +100,27 @@ def split_parts(
     return parts
 
 
+def checked_parts(
+    train: Part,
+    classes: NDArray[Any],
+    given: Mapping[str, tuple[Sequence[str], ArrayLike] | None],
+    shares: Mapping[str, float],
+    *,
+    generator: np.random.Generator,
+) -> dict[str, Part]:
+    """Return training and held-out parts, `check_part` of those that were given and `split_parts` of the others.
+
+    Where no text is left for validation, the calibration texts are validation texts too.
+    """
+    checked = {
+        name: None if pair is None else check_part(name, pair[0], pair[1], classes) for name, pair in given.items()
+    }
+    parts = split_parts(train, checked, shares, generator=generator)
+    if not parts["validation"][0]:
+        parts["validation"] = parts["calibration"]
+    return parts
+
+
 def check_part(name: str, X: Sequence[str], y: ArrayLike, classes: NDArray[Any]) -> Part:
     """Return a held-out part that a user gave; ValueError unless it has one label out of `classes` for each text."""
     labels = label_indices(y, classes)
