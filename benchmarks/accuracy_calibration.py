@@ -1,5 +1,7 @@
 """Ways to calibrate, side by side: fitted on the calibration split's scores, judged on the test split's.
 
+And `decision_losses`, what scores are worth once they are calibrated.
+
 The scores of the calibration texts are kept beside those of the test texts, so that everything here replays without a
 network.
 """
@@ -14,9 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import KFold
 
 from gencls.classifier.bayes import log_posterior, mean_over_draws
-from gencls.classifier.calibration import fit_temperature
+from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.isotonic import fit_isotonic
 from gencls.data.storage import write_atomic
@@ -30,6 +33,8 @@ Row = dict[str, Any]
 #: Scores of the calibration texts in an evaluation folder.
 HELD_OUT = "calibration.npz"
 QUARTERS = 4
+#: Folds of the held-out texts: the temperature of one is chosen on the others.
+N_FOLDS = 5
 
 
 def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) -> Path:
@@ -106,3 +111,31 @@ def calibration_rows(held: Scores, test: Scores, *, seed: int = 0) -> list[Row]:
         parts = [metrics(log_proba[part], y[part])["ece"] for part in quarters]
         rows.append({"method": method, **metrics(log_proba, y), "quarters": parts})
     return rows
+
+
+def decision_losses(
+    evidence: FloatArray, labels: NDArray[np.int64], lengths: NDArray[np.int64], *, log_prior: FloatArray
+) -> FloatArray:
+    """Negative log posterior of the true class, with a temperature by length that other folds of the texts chose.
+
+    So that a level is judged by what its scores tell, and not by how far the recipe's temperature suits them; it sees
+    smaller changes than the accuracy. Texts are weighted to stand for the population of the prior, as in the fit: a
+    held-out split has a text of every class, however rare.
+
+    Parameters
+    ----------
+    evidence : array (N, C), nats
+    labels : array (N,) of int
+    lengths : array (N,), tokens
+    log_prior : array (C,), nats
+
+    Returns
+    -------
+    array (N,), nats
+    """
+    losses = np.empty(len(labels))
+    for others, fold in KFold(N_FOLDS, shuffle=True, random_state=0).split(labels):
+        temperature = fit_temperature(evidence[others], labels[others], lengths[others], log_prior)
+        log_proba = temperature.log_proba(evidence[fold], lengths[fold], log_prior)
+        losses[fold] = -log_proba[np.arange(len(fold)), labels[fold]]
+    return losses * prior_weights(labels, log_prior)

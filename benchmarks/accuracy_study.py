@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold
 
+from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
 from benchmarks.accuracy_recipes import FROM_SCRATCH, Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, write_study
 from benchmarks.commands import as_typed
 from gencls.classifier.bayes import mean_over_draws
-from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
@@ -42,8 +41,6 @@ logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
 Options = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
-#: Folds of the held-out texts: the temperature of one is chosen on the others.
-N_FOLDS = 5
 
 
 class Times(int):
@@ -200,34 +197,6 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
         "adapt_steps": classifier.training_record_["adapt"]["steps"],
         "class_steps": classifier.training_record_["classes"]["steps"],
     }
-
-
-def decision_losses(
-    evidence: FloatArray, labels: NDArray[np.int64], lengths: NDArray[np.int64], *, log_prior: FloatArray
-) -> FloatArray:
-    """Negative log posterior of the true class, with a temperature by length that other folds of the texts chose.
-
-    So that a level is judged by what its scores tell, and not by how far the recipe's temperature suits them; it sees
-    smaller changes than the accuracy. Texts are weighted to stand for the population of the prior, as in the fit: a
-    held-out split has a text of every class, however rare.
-
-    Parameters
-    ----------
-    evidence : array (N, C), nats
-    labels : array (N,) of int
-    lengths : array (N,), tokens
-    log_prior : array (C,), nats
-
-    Returns
-    -------
-    array (N,), nats
-    """
-    losses = np.empty(len(labels))
-    for others, fold in KFold(N_FOLDS, shuffle=True, random_state=0).split(labels):
-        temperature = fit_temperature(evidence[others], labels[others], lengths[others], log_prior)
-        log_proba = temperature.log_proba(evidence[fold], lengths[fold], log_prior)
-        losses[fold] = -log_proba[np.arange(len(fold)), labels[fold]]
-    return losses * prior_weights(labels, log_prior)
 
 
 def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:

@@ -60,3 +60,13 @@ def texts(denoiser):
     """Token ids of some lengths, an empty text and one of a single token among them."""
     generator = np.random.default_rng(2)
     return [generator.integers(6, denoiser.vocab_size, size=size) for size in (12, 7, 1, 0, 20)]
+
+
+@pytest.fixture
+def held():
+    """Evidence (400, 3) that is far too sure, its labels, lengths and log prior."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 400)
+    evidence = generator.normal(size=(400, 3)) * 20
+    evidence[np.arange(400), labels] += 15
+    return evidence, labels, generator.integers(1, 90, 400), np.log([0.3, 0.3, 0.4])
