@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy_few_shot_models import RIVALS, SUFFIX, labelled_rows, unlabelled_rows
+from benchmarks.accuracy_few_shot_models import GROUPS, LABELLED, MAKERS, RIVALS, group_of
 from benchmarks.accuracy_few_shot_report import reported_rows, write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
 from benchmarks.commands import as_typed
@@ -71,6 +71,8 @@ class Config:
         Of the choice of texts, their order and the masks.
     n_test : int
         Texts of the test split, a stratified sample: the same ones for all.
+    groups : tuple of str
+        Of the models, out of `GROUPS`.
     training : TrainConfig
         Its backbone and `adapt_steps` are those of the language model.
     """
@@ -78,6 +80,7 @@ class Config:
     sizes: tuple[int, ...] = (8, 32, 128, 512, 2048)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     n_test: int = 1000
+    groups: tuple[str, ...] = GROUPS
     training: TrainConfig = TRAINING
 
 
@@ -100,7 +103,7 @@ def few_shot(
     -------
     list of dict
         By size, then seed: ``size``, ``seed``, ``n_steps`` of the classes, and what `labelled_rows` and
-        `unlabelled_rows` say of a model.
+        the functions beside it say of a model.
 
     Raises
     ------
@@ -118,39 +121,39 @@ def few_shot(
     for seed in config.seeds:
         for size in config.sizes:
             found = {}
-            for make, ending in ((labelled_rows, ""), (unlabelled_rows, SUFFIX)):
-                path = _place(runs, size, seed, config.n_test, ending)
+            for group in config.groups:
+                path = _place(runs, size, seed, config.n_test, group)
                 if not path.exists():
                     language_model = _language_model(splits["train"], config.training, runs, progress)
                     parts = {**_drawn(splits, size, seed), "test": test}
                     n_steps = _class_steps(len(parts["train"]), config.training)
                     training = replace(config.training, seed=seed, class_steps=n_steps)
-                    rows = make(dataset, parts, language_model, training, progress=progress)
+                    rows = MAKERS[group](dataset, parts, language_model, training, progress=progress)
                     write_json(path, [{"size": size, "seed": seed, "n_steps": n_steps, **row} for row in rows])
                 found |= {row["model"]: row["accuracy"] for row in read_json(path)}
             logger.info("%d texts, seed %d: %s", size, seed, found)
     return _all_rows(runs / "rows", config.n_test)
 
 
-def _place(runs: Path, size: int, seed: int, n_test: int, ending: str) -> Path:
-    return runs / "rows" / f"{size}-{seed}-{n_test}{ending}.json"
+def _place(runs: Path, size: int, seed: int, n_test: int, group: str) -> Path:
+    return runs / "rows" / ("" if group == LABELLED else group) / f"{size}-{seed}-{n_test}.json"
 
 
 def _take_over(rows: Sequence[Row], runs: Path, n_test: int) -> None:
     """Write the rows of a report as rows of the folder, where it has none."""
     files: dict[Path, list[Row]] = {}
     for row in rows:
-        ending = SUFFIX if row["model"].endswith(SUFFIX) else ""
-        files.setdefault(_place(runs, row["size"], row["seed"], n_test, ending), []).append(row)
+        path = _place(runs, row["size"], row["seed"], n_test, group_of(row["model"]))
+        files.setdefault(path, []).append(row)
     for path, found in files.items():
         if not path.exists():
             write_json(path, found)
 
 
 def _all_rows(folder: Path, n_test: int) -> list[Row]:
-    """Rows of this and of earlier calls, by size and seed; each file's models in their order."""
-    paths = [path for ending in ("", SUFFIX) for path in folder.glob(f"*-{n_test}{ending}.json")]
-    return sorted((row for path in paths for row in read_json(path)), key=lambda row: (row["size"], row["seed"]))
+    """Rows of this and of earlier calls, by size, seed and group; each file's models in their order."""
+    rows = [row for path in folder.rglob(f"*-{n_test}.json") for row in read_json(path)]
+    return sorted(rows, key=lambda row: (row["size"], row["seed"], GROUPS.index(group_of(row["model"]))))
 
 
 def _check_sizes(train: TextSplit, sizes: Sequence[int]) -> None:
@@ -218,6 +221,7 @@ def main(
     *,
     sizes: Sequence[int] = Config.sizes,
     seeds: Sequence[int] = Config.seeds,
+    models: Sequence[str] = GROUPS,
     limit: int | None = None,
     runs: Path | None = None,
     output: Path = Path("reports/accuracy"),
@@ -225,8 +229,13 @@ def main(
     command: str = "",
     progress: bool = False,
 ) -> Path:
-    """Run what is missing and write the curves; returns the page. Parameters as `Config`; `limit` is `n_test`."""
-    wanted = replace(config, sizes=tuple(sizes), seeds=tuple(seeds), n_test=limit or config.n_test)
+    """Run what is missing and write the curves; returns the page. Parameters as `Config`.
+
+    `limit` is its `n_test`, and `models` are its groups.
+    """
+    wanted = replace(
+        config, sizes=tuple(sizes), seeds=tuple(seeds), groups=tuple(models), n_test=limit or config.n_test
+    )
     name = Path(data).stem
     folder = runs or Path("runs") / f"few-shot-{name}"
     rows = few_shot(data, wanted, folder, reported=output, progress=progress)
@@ -240,6 +249,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--data", default="imdb")
     made.add_argument("--sizes", nargs="+", type=int, default=list(Config.sizes), metavar="N", help="of each class")
     made.add_argument("--seeds", nargs="+", type=int, default=list(Config.seeds), metavar="SEED")
+    made.add_argument("--models", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups of them (default: all)")
     made.add_argument("--limit", type=int, metavar="N", help=f"test texts (default: {Config.n_test})")
     made.add_argument("--runs", type=Path, help="folder of models and rows (default: runs/few-shot-DATA)")
     made.add_argument("--output", type=Path, default=Path("reports/accuracy"))

@@ -35,6 +35,15 @@ RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regressi
 SUFFIX = "_unlabelled"
 #: The classifier's own count tables of the classes that its training gave the texts, and rivals that train themselves.
 TABLES, SELF_TRAINED = "naive_bayes_pairs", ("nb_svm", "tfidf_logistic_regression")
+#: Groups of models that are fitted together; the last is the control that trains itself, which takes long.
+LABELLED, UNLABELLED, ENCODER = GROUPS = ("labelled", "unlabelled", "unlabelled-encoder")
+
+
+def group_of(model: str) -> str:
+    """Return the group of a model of a row."""
+    if not model.endswith(SUFFIX):
+        return LABELLED
+    return ENCODER if model.removesuffix(SUFFIX) == ADAPTED else UNLABELLED
 
 
 def labelled_rows(
@@ -87,6 +96,20 @@ def unlabelled_rows(
     for name in SELF_TRAINED:
         rows.append(_row(name + SUFFIX, *self_trained(name, classifier, given, progress=progress), given))
     return rows
+
+
+def unlabelled_encoder_rows(
+    dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
+) -> list[Row]:
+    """Fit the encoder that starts from the language model and trains itself; see `labelled_rows`."""
+    classifier = _classifier(language_model, config, progress)
+    _fit(classifier, dataset, {name: part for name, part in parts.items() if name != "unlabelled"})
+    given = _given(classifier, dataset, parts)
+    return [_row(ADAPTED + SUFFIX, *self_trained("encoder", classifier, given, progress=progress), given)]
+
+
+#: The function of each group, in the order of the rows.
+MAKERS = {LABELLED: labelled_rows, UNLABELLED: unlabelled_rows, ENCODER: unlabelled_encoder_rows}
 
 
 def _classifier(language_model: Path, config: TrainConfig, progress: bool) -> DiffusionClassifier:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import accuracy_few_shot, accuracy_few_shot_models
 from benchmarks.accuracy_few_shot import Config, few_shot, main, parser
-from benchmarks.accuracy_few_shot_models import ADAPTED, with_classes
+from benchmarks.accuracy_few_shot_models import ADAPTED, GROUPS, group_of, with_classes
 from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
 from benchmarks.packed import packed, unpacked
@@ -21,8 +21,8 @@ from gencls.training.config import TrainConfig
 TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24, n_steps=1)
 RIVALS = ("naive_bayes", "encoder", ADAPTED)
 OTHERS = ["diffusion_unlabelled", "naive_bayes_pairs_unlabelled", "tfidf_logistic_regression_unlabelled"]
-MODELS = ["diffusion", *RIVALS, *OTHERS]
-NETWORKS = ["diffusion", "encoder", ADAPTED, "diffusion_unlabelled"]
+MODELS = ["diffusion", *RIVALS, *OTHERS, ADAPTED + "_unlabelled"]
+NETWORKS = ["diffusion", "encoder", ADAPTED, "diffusion_unlabelled", ADAPTED + "_unlabelled"]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def report(tmp_path_factory, toy, table, config):
         options = {"runs": folder / "runs", "config": config, "output": folder / "report", "command": "c"}
         main(data, sizes=(4,), seeds=(0, 1), **options)
         main(data, sizes=(2,), seeds=(0,), **options)
-        for name in ("labelled_rows", "unlabelled_rows"):
-            patch.setattr(accuracy_few_shot, name, lambda *_, **__: pytest.fail("made again"))
+        for group in GROUPS:
+            patch.setitem(accuracy_few_shot.MAKERS, group, lambda *_, **__: pytest.fail("made again"))
         again = few_shot(data, config, folder / "runs")
         with pytest.raises(ValueError, match="sizes of at most"):
             few_shot(data, Config(sizes=(1000,), training=TINY), folder / "runs")
@@ -65,6 +65,18 @@ def report(tmp_path_factory, toy, table, config):
         with pytest.raises(BaseException, match="made again"):  # other test texts: other rows
             main(data, sizes=(2,), seeds=(0,), **options)
     return folder / "report", again
+
+
+def test_groups_can_be_run_one_by_one(report, monkeypatch, tmp_path):
+    folder, again = report
+    assert {group_of(row["model"]) for row in again} == set(GROUPS)
+    made = []
+    for group in GROUPS:
+        monkeypatch.setitem(accuracy_few_shot.MAKERS, group, lambda *_, group=group, **__: made.append(group) or [])
+    monkeypatch.setattr(accuracy_few_shot, "_language_model", lambda *_: None)
+    data = str(folder.parent / "toy.csv")
+    few_shot(data, Config(sizes=(2,), seeds=(0,), n_test=10, training=TINY, groups=GROUPS[1:2]), tmp_path)
+    assert made == ["unlabelled"]
 
 
 @pytest.mark.parametrize("n_texts", [1, 8, 13])
@@ -104,7 +116,7 @@ def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
     assert (
         "Layers of the networks: generative: 2; encoder, fine-tuned: 2; encoder, from the language model: 2; " in text
     )
-    assert "generative, with unlabelled texts: 2." in text
+    assert "generative, with unlabelled texts: 2; encoder, from the language model, with unlabelled texts: 2." in text
 
 
 def test_the_page_tells_how_many_of_the_unlabelled_texts_got_their_class(report):
