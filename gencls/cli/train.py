@@ -30,6 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="score with as many draws as keep this share of decisions from changing, such as 0.01",
     )
     parser.add_argument("--long-texts", choices=("truncate", "chunks"), help="cut longer texts, or score them whole")
+    parser.add_argument(
+        "--unlabelled", metavar="FILE", type=Path, help="more texts, without labels: they train the classes too"
+    )
     parser.add_argument("--adapted", metavar="RUN", type=Path, help="take the class-free adaptation from this run")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="train no longer than this")
     parser.add_argument("--source", choices=("auto", "hub", "registry", "file"), default="auto")
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         source=args.source,
         text_column=args.text_column,
         label_column=args.label_column,
+        unlabelled=args.unlabelled,
         adapted=args.adapted,
         time_budget=args.time_budget,
         progress=sys.stderr.isatty(),

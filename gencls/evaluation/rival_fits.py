@@ -16,6 +16,7 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.pairs import PairCounts, pair_scores
 from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.evaluation.costs import (
     forward_flops,
@@ -26,8 +27,6 @@ from gencls.evaluation.costs import (
     training_flops,
 )
 from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
-from gencls.training.class_tables import fit_statistics
-from gencls.training.examples import TokenizedSplit, TrainingTexts
 
 Data = Mapping[str, RivalData]
 
@@ -43,19 +42,20 @@ def fit_token_naive_bayes(classifier: DiffusionClassifier, data: Data) -> Fitted
 
 def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     """The classifier's own count tables, of tokens and of neighbouring pairs, without the network."""
-    train, validation = data["train"], data["validation"]
-    n_classes, config = len(classifier.classes_), classifier.train_config()
-    texts = TrainingTexts(train.ids, train.labels, np.zeros_like(train.labels), n_classes)
-    held_out = TokenizedSplit(validation.ids, validation.labels)
-    statistics, chosen = fit_statistics(classifier.denoiser_, texts, held_out, config)
+    train, denoiser, n_classes = data["train"], classifier.denoiser_, len(classifier.classes_)
+    deviations = denoiser.class_bias[:-1].double().cpu().numpy()
+    pairs = PairCounts(denoiser.pairs.keys.cpu().numpy(), np.zeros((0, n_classes, 0)), denoiser.vocab_size)
+    between = denoiser.pairs.values.double().cpu().numpy()
     log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
-    table = statistics.table(**chosen)
+    smoothing, unlabelled = (classifier.training_record_.get(name, {}) for name in ("smoothing", "unlabelled"))
 
     def predict(part: RivalData) -> FloatArray:
-        return log_posterior(statistics.scores(table, part.ids), log_prior)
+        tokens = np.stack([deviations[:, ids].sum(axis=1) for ids in part.ids])
+        return log_posterior(tokens + pair_scores(pairs, between, part.ids), log_prior)
 
     # a token and the pair with its neighbour
-    return predict, {**chosen, **_count_costs(2 * mean_length(train.ids), len(train.ids), n_classes)}
+    n_texts = len(train.ids) + sum(unlabelled)
+    return predict, {**smoothing, **_count_costs(2 * mean_length(train.ids), n_texts, n_classes)}
 
 
 def fit_word_naive_bayes(longest: int, classifier: DiffusionClassifier, data: Data) -> Fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -18,7 +19,9 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG
 from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits, with_fresh_test
 from gencls.data.errors import three_parts
+from gencls.data.files import load_texts
 from gencls.data.storage import read_json, write_json
+from gencls.data.text import clean, normal_form
 from gencls.reporting.records import run_record
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import FINISHED
@@ -37,6 +40,7 @@ def train_run(
     text_column: str = "text",
     label_column: str = "label",
     fresh_test: int | None = None,
+    unlabelled: Path | None = None,
     adapted: Path | None = None,
     time_budget: float | None = None,
     progress: bool = False,
@@ -56,6 +60,9 @@ def train_run(
     fresh_test : int, optional
         Texts of a test split that no earlier evaluation has seen; see `with_fresh_test`. An official test split is
         used as it is.
+    unlabelled : Path, optional
+        File of more texts, without labels, as `gencls.data.files.load_texts` takes it; see `DiffusionClassifier.fit`.
+        Those that the data set has with labels are left out.
     adapted : Path, optional
         A run of the same data and options, but for those of the classes' stage: its class-free adaptation is taken
         over and not trained again.
@@ -79,7 +86,12 @@ def train_run(
     place["fresh_test"] = fresh_test
     dataset = _load(place)
     splits = cut_splits(dataset, fresh_test, config.seed)
-    identity = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
+    identity: dict[str, Any] = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
+    more = None
+    if unlabelled is not None:
+        more = texts_without_labels(unlabelled, splits, text_column)
+        digest = hashlib.sha256("\0".join(more).encode()).hexdigest()
+        identity["unlabelled"] = {"name": unlabelled.name, "texts": len(more), "digest": digest}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
         logger.info("%s is trained already; give another --output to train again", folder)
@@ -94,6 +106,7 @@ def train_run(
         names_of(dataset, splits["train"]),
         validation=(splits["validation"].texts, names_of(dataset, splits["validation"])),
         calibration=(splits["calibration"].texts, names_of(dataset, splits["calibration"])),
+        unlabelled=more,
     )
     classifier.save(folder)
     seconds = time.monotonic() - start
@@ -109,6 +122,24 @@ def train_run(
         },
     )
     return classifier
+
+
+def texts_without_labels(path: Path, splits: Splits, text_column: str) -> list[str]:
+    """Return the texts of a file that are in none of the splits: held-out and test texts stay out of the training.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, it cannot be read, or no text is left.
+    """
+    found = [clean(text) for text in load_texts(path, text_column=text_column)]
+    labelled = {normal_form(text) for split in splits.values() for text in split.texts}
+    kept = [text for text in found if normal_form(text) not in labelled]
+    if len(kept) < len(found):
+        logger.warning("%d unlabelled texts left out: the data set has them with labels", len(found) - len(kept))
+    if not kept:
+        raise ValueError(three_parts("texts that the data set has not", f"none in {path.name}", "Give other texts."))
+    return kept
 
 
 def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -158,6 +189,8 @@ def _other_adaptation(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
 
 def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     differing = ["fingerprint"] * (one.get("fingerprint") != other["fingerprint"])
+    of_texts = [record.get("unlabelled", {}).get("digest") for record in (one, other)]  # no older run has any
+    differing += ["unlabelled texts"] * (of_texts[0] != of_texts[1])
     return differing + ["test split"] * (one["data"].get("fresh_test") != other["data"]["fresh_test"])
 
 

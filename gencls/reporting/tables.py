@@ -190,7 +190,15 @@ def data_facts(run: Mapping[str, Any]) -> Facts:
         ("fingerprint", str(data.get("fingerprint") or MISSING)[:16]),
         ("length limit", f"{length} tokens, {kept}" if length else MISSING),
         ("texts cut", percent(_either(data, run, "share_cut"))),
+        *_unlabelled_facts(run),
     ]
+
+
+def _unlabelled_facts(run: Mapping[str, Any]) -> Facts:
+    """How many texts trained the classes without a label, and that no baseline saw them."""
+    counts: Sequence[int] = (run.get("training") or {}).get("unlabelled") or ()
+    told = f"{sum(counts):,}, which train the model and its count tables, and no other baseline"
+    return [("texts without labels", told)] if counts else []
 
 
 def run_facts(run: Mapping[str, Any]) -> Facts:

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 from gencls.baselines.causal import new_causal
+from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.cli.main import main
 from gencls.data.storage import read_json
 from gencls.diffusion.tokens import tiny_tokenizer
 from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.evaluation.rival_fits import fit_pair_tables
 from gencls.evaluation.rivals import ALL_BASELINES, BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import load_run_data
 from gencls.reporting.figures import MODEL_TITLES
+from gencls.training.class_tables import fit_statistics
+from gencls.training.examples import TokenizedSplit, TrainingTexts
 
 CAUSAL = ("causal_per_class", "causal_scratch", "causal_zero_shot")
 BARELY = {"causal_per_class", "causal_zero_shot"}  # a random model, and a handful of steps: only their form is tested
@@ -64,6 +68,22 @@ def test_every_rival(name, material, causal_folder):
         assert len(record["tokens_seen_per_class"]) == 2
         low, high = sorted(record["tokens_seen_per_class"])
         assert low > 0.9 * high
+
+
+def test_the_count_tables_are_what_the_training_counted(material):
+    """Read from the model, and the same as counted again from its training texts, smoothed as it was."""
+    classifier, data = material
+    train, held, denoiser = data["train"], data["validation"], classifier.denoiser_
+    texts = TrainingTexts(train.ids, train.labels, np.zeros_like(train.labels), 2)
+    statistics, chosen = fit_statistics(
+        denoiser, texts, TokenizedSplit(held.ids, held.labels), classifier.train_config()
+    )
+    log_prior = np.log(np.bincount(train.labels) / len(train.labels))
+    wanted = log_posterior(statistics.scores(statistics.table(**chosen), data["test"].ids), log_prior)
+    predict, record = fit_pair_tables(classifier, data)
+    np.testing.assert_allclose(predict(data["test"]), wanted, atol=1e-4)
+    assert {name: record[name] for name in chosen} == chosen
+    assert np.abs(wanted).max() > 1  # and they do say something
 
 
 def test_few_texts_do_not_starve_the_encoder(material):

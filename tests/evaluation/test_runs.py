@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gencls.evaluation.runs import load_run_data, train_run
+from gencls.data.storage import read_json
+from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
+from gencls.evaluation.runs import load_run_data, texts_without_labels, train_run
 from gencls.training.config import TrainConfig
 
 CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
@@ -66,3 +68,55 @@ def test_a_fresh_test_split_is_made_again_from_the_record(tmp_path, data):
     assert len(splits["test"].texts) == sum(record["data_facts"]["class_counts"]["test"].values()) == 20
     with pytest.raises(ValueError, match="another test split"):
         train_run(data, tmp_path / "run", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory, toy):
+    """A file of 40 texts without labels."""
+    path = tmp_path_factory.mktemp("others") / "more.txt"
+    path.write_text("\n".join(toy(40, seed=7)[0]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def with_others(tmp_path_factory, data, others):
+    folder = tmp_path_factory.mktemp("runs") / "with-others"
+    train_run(data, folder, CONFIG, unlabelled=others)
+    return folder
+
+
+def test_texts_without_labels_train_a_run_and_its_count_tables(with_others, first, tmp_path):
+    record = read_json(with_others / "run.json")
+    assert (record["unlabelled"]["name"], record["unlabelled"]["texts"]) == ("more.txt", 40)
+    ours, plain = (load_file(folder / "model.safetensors")["class_bias"] for folder in (with_others, first))
+    assert not torch.equal(ours, plain)
+    evaluate_run(with_others, tmp_path, EvaluationOptions(max_texts=10, baselines=("naive_bayes_pairs",)))
+    assert sum(read_json(tmp_path / "run.json")["training"]["unlabelled"]) == 40
+    assert "40, which train the model and its count tables" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_run_goes_on_with_the_same_texts_without_labels_only(with_others, data, others, tmp_path):
+    before = (with_others / "model.safetensors").read_bytes()
+    train_run(data, with_others, CONFIG, unlabelled=others)
+    assert (with_others / "model.safetensors").read_bytes() == before
+    fewer = tmp_path / "fewer.txt"
+    fewer.write_text("\n".join(others.read_text(encoding="utf-8").splitlines()[:30]), encoding="utf-8")
+    for other in (fewer, None):
+        with pytest.raises(ValueError, match="another unlabelled texts"):
+            train_run(data, with_others, CONFIG, unlabelled=other)
+        with pytest.raises(ValueError, match="same unlabelled texts"):
+            train_run(data, tmp_path / "run", HYBRID, unlabelled=other, adapted=with_others)
+
+
+def test_texts_of_the_data_set_are_no_texts_without_labels(data, first, tmp_path, caplog):
+    """Test texts would otherwise be trained on, and training texts be counted twice."""
+    splits = load_run_data(first)[2]
+    known = [split.texts[0] for split in splits.values()]
+    path = tmp_path / "more.txt"
+    path.write_text("\n".join([*known, "zzzz yyyy", known[-1].upper() + "!"]), encoding="utf-8")
+    assert texts_without_labels(path, splits, "text") == ["zzzz yyyy"]
+    assert "5 unlabelled texts left out" in caplog.text
+    path.write_text("\n".join(known), encoding="utf-8")
+    with pytest.raises(ValueError, match="texts that the data set has not"):
+        train_run(data, tmp_path / "run", CONFIG, unlabelled=path)
+    assert not (tmp_path / "run").exists()
