@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -21,17 +22,18 @@ def title(model: str) -> str:
 
 
 def plot_accuracy(rows: Sequence[Row]) -> Figure:
-    """Draw the accuracy of every model with its interval, one panel for each data set."""
+    """Draw the accuracy of every model with its interval, a line for each seed, one panel for each data set."""
     names, figure = _panels(rows)
     for ax, name in zip(figure.axes, names, strict=True):
-        models = sorted((row for row in rows if row["data"] == name), key=lambda row: row["accuracy"])
-        for place, row in enumerate(models):
+        models = _by_model(rows, name)
+        order = sorted(models, key=lambda model: float(np.mean([row["accuracy"] for row in models[model]])))
+        for place, row in _places(models, order):
             is_own = row["model"] in OWN
             colour = LIGHT.palette[0] if is_own else LIGHT.muted
             ax.plot([row["accuracy_low"], row["accuracy_high"]], [place, place], color=colour, lw=2)
             ax.plot(row["accuracy"], place, marker=MARKERS[0] if is_own else MARKERS[1], color=colour)
-        ax.set_yticks(range(len(models)), [title(row["model"]) for row in models])
-        ax.set(title=name, xlabel="accuracy")
+        ax.set_yticks(range(len(order)), [title(model) for model in order])
+        ax.set(title=_panel_title(name, models), xlabel="accuracy")
     return figure
 
 
@@ -39,16 +41,39 @@ def plot_ece(rows: Sequence[Row]) -> Figure:
     """Draw the calibration error of every model beside where a calibrated one would land."""
     names, figure = _panels(rows)
     for ax, name in zip(figure.axes, names, strict=True):
-        models = [row for row in rows if row["data"] == name]
-        for place, row in enumerate(models):
+        models = _by_model(rows, name)
+        for place, row in _places(models, list(models)):
             colour = LIGHT.palette[0] if row["model"] in OWN else LIGHT.ink
-            ax.barh(place, row["ece_null_high"] - row["ece_null_low"], left=row["ece_null_low"], color=LIGHT.grid)
+            width, height = row["ece_null_high"] - row["ece_null_low"], 0.8 / len(models[row["model"]])
+            ax.barh(place, width, height, left=row["ece_null_low"], color=LIGHT.grid)
             ax.plot([row["ece_low"], row["ece_high"]], [place, place], color=colour, lw=1.5)
             ax.plot(row["ece"], place, marker=MARKERS[0] if row["model"] in OWN else MARKERS[1], color=colour)
-        ax.set_yticks(range(len(models)), [title(row["model"]) for row in models])
+        ax.set_yticks(range(len(models)), [title(model) for model in models])
         ax.invert_yaxis()
-        ax.set(title=name, xlabel="ECE (grey: if perfectly calibrated)")
+        ax.set(title=_panel_title(name, models), xlabel="ECE (grey: if perfectly calibrated)")
     return figure
+
+
+def _by_model(rows: Sequence[Row], data: str) -> dict[str, list[Row]]:
+    """Rows of each model, one for each seed."""
+    models: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["data"] == data:
+            models.setdefault(row["model"], []).append(row)
+    return models
+
+
+def _places(models: Mapping[str, Sequence[Row]], order: Sequence[str]) -> Iterator[tuple[float, Row]]:
+    """Where each row is drawn: its model's place, the seeds beside each other within it."""
+    for place, model in enumerate(order):
+        seeds = models[model]
+        for row, offset in zip(seeds, np.arange(len(seeds)) - (len(seeds) - 1) / 2, strict=True):
+            yield place + 0.8 / len(seeds) * float(offset), row
+
+
+def _panel_title(data: str, models: Mapping[str, Sequence[Row]]) -> str:
+    n_seeds = max(map(len, models.values()))
+    return data if n_seeds == 1 else f"{data}, {n_seeds} seeds"
 
 
 def _panels(rows: Sequence[Row]) -> tuple[list[str], Figure]:
