@@ -154,8 +154,7 @@ def _tables(rows: Sequence[Row]) -> tuple[str, str]:
     values = _by_size_and_model(rows)
     accuracy = [*_facts(rows, sizes)]
     for model in models:
-        found = [_stacked(values, size, model) for size in sizes]
-        accuracy.append([_title(model), *("–" if one is None else _cell(crossed_mean(one)) for one in found)])
+        accuracy.append([_title(model), *(_accuracy(values, size, model) for size in sizes)])
     header = ["texts of each class", *map(str, sizes)]
     ahead = ""
     for own in (model for model in models if model.removesuffix(SUFFIX) == "diffusion"):
@@ -187,10 +186,14 @@ def _by_size_and_model(rows: Sequence[Row]) -> Values:
     return values
 
 
-def _stacked(values: Values, size: int, model: str) -> NDArray[np.float64] | None:
-    """(S, N) of S draws; None where the model was not fitted."""
+def _accuracy(values: Values, size: int, model: str) -> str:
+    """The mean over draws, with their number where it is not that of the others."""
     found = values.get((size, model))
-    return None if found is None else np.stack(list(found.values()))
+    if found is None:
+        return "–"
+    most = max(len(draws) for (other, _), draws in values.items() if other == size)
+    fewer = f" ({len(found)} of {most} draws)" if len(found) < most else ""
+    return _cell(crossed_mean(np.stack(list(found.values())))) + fewer
 
 
 def _lead(values: Values, size: int, own: str, rival: str) -> str:

@@ -231,8 +231,9 @@ def test_models_are_compared_on_the_draws_that_both_have():
     config = {"n_test": 2, "training": TrainConfig().as_dict(), "n_unlabelled": 640}
     config |= {"n_validation": 3, "epochs": 3, "fewest_steps": 60, "most_steps": 256, "calibration": 100}
     text = page("toy", rows, {"command": "c", "config": config})
-    assert "| generative, with unlabelled texts | 50.0 | – |" in text
+    assert "| generative, with unlabelled texts | 50.0 (1 of 2 draws) | – |" in text
     assert "| generative, with unlabelled texts | +50.0 | – |" in text
+    assert "| generative | 50.0 ± " in text
     assert "| generative | -50.0 | – |" in text
 
 
