@@ -99,7 +99,8 @@ def test_rivals_are_fitted_again_or_for_the_first_time_in_what_is_finished(runs,
     new = read(copy / "toy-generative-0" / "evaluation", "run.json")
     assert list(new["baselines"]) == [*RIVALS, "naive_bayes_words"]
     assert new["baselines"]["naive_bayes_pairs"] == old["naive_bayes_pairs"]
-    assert [entry["command"] for entry in new["added"]] == ["again"]
+    told = [(entry["command"], entry["baselines"]) for entry in new["added"]]
+    assert told == [("again", ["naive_bayes_words"]), ("again", ["naive_bayes"])]
     summarise(copy, tmp_path / "report", size="cpu", command="c")
     rows = {row["model"]: row for row in read(tmp_path / "report", "results.json")["models"]}
     assert "naive_bayes_words" in rows
