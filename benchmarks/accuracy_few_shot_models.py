@@ -27,7 +27,7 @@ from gencls.training.unlabelled import matched_classes
 Row = dict[str, Any]
 Given = Mapping[str, RivalData]
 FloatArray = NDArray[np.float64]
-OWN = "diffusion"
+GENERATIVE = "diffusion"
 #: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
 ADAPTED = "encoder_adapted"
 RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
@@ -72,7 +72,7 @@ def labelled_rows(
     classifier = _classifier(language_model, config, progress)
     _fit(classifier, dataset, labelled)
     given = _given(classifier, dataset, labelled)
-    rows = [_own_row(OWN, classifier, given)]
+    rows = [_own_row(GENERATIVE, classifier, given)]
     for name in RIVALS:
         rows.append(_row(name, *_rival(name, classifier, given, config.backbone, progress), given))
     return rows
@@ -89,7 +89,7 @@ def unlabelled_rows(
     _fit(classifier, dataset, parts, unlabelled=parts["unlabelled"].texts)
     given = _given(classifier, dataset, parts)
     told = classifier.encode_labels(classifier.transduction_)
-    own = _own_row(OWN + SUFFIX, classifier, given)
+    own = _own_row(GENERATIVE + SUFFIX, classifier, given)
     own["told_right"] = float((told == given["unlabelled"].labels).mean())
     tables = fit_baseline(TABLES, classifier, given, progress=progress)
     rows = [own, _row(TABLES + SUFFIX, *tables, given)]
@@ -103,7 +103,7 @@ def unlabelled_encoder_rows(
 ) -> list[Row]:
     """Fit the encoder that starts from the language model and trains itself; see `labelled_rows`."""
     classifier = _classifier(language_model, config, progress)
-    _fit(classifier, dataset, {name: part for name, part in parts.items() if name != "unlabelled"})
+    _fit(classifier, dataset, parts)
     given = _given(classifier, dataset, parts)
     return [_row(ADAPTED + SUFFIX, *self_trained("encoder", classifier, given, progress=progress), given)]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.accuracy_few_shot_models import SUFFIX
+from benchmarks.accuracy_few_shot_models import ADAPTED, GENERATIVE, SUFFIX
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
 from benchmarks.packed import packed, unpacked
@@ -125,7 +125,7 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
         **{**training, **config, "data": data},  # the name alone, where the data are a file
         command=record["command"],
         n_visited=_visited(config["n_unlabelled"], training["adapt_steps"] * training["batch_size"]),
-        adapted=title("encoder_adapted"),
+        adapted=title(ADAPTED),
         side="last" if training["truncation"] == "tail" else "first",
         layers=_layers(rows),
         accuracy=accuracy,
@@ -152,12 +152,12 @@ def _tables(rows: Sequence[Row]) -> tuple[str, str]:
     """Accuracy of each model, and the generative ones' lead over each other one, by number of labelled texts."""
     sizes, models = (list(dict.fromkeys(row[name] for row in rows)) for name in ("size", "model"))
     values = _by_size_and_model(rows)
-    accuracy = [*_facts(rows, sizes)]
+    accuracy = _facts(rows, sizes)
     for model in models:
         accuracy.append([_title(model), *(_accuracy(values, size, model) for size in sizes)])
     header = ["texts of each class", *map(str, sizes)]
     ahead = ""
-    for own in (model for model in models if model.removesuffix(SUFFIX) == "diffusion"):
+    for own in (model for model in models if model.removesuffix(SUFFIX) == GENERATIVE):
         lines = [
             [_title(model), *(_lead(values, size, own, model) for size in sizes)] for model in models if model != own
         ]
@@ -193,13 +193,17 @@ def _accuracy(values: Values, size: int, model: str) -> str:
         return "–"
     most = max(len(draws) for (other, _), draws in values.items() if other == size)
     fewer = f" ({len(found)} of {most} draws)" if len(found) < most else ""
-    return _cell(crossed_mean(np.stack(list(found.values())))) + fewer
+    return _cell(_mean_of(found)) + fewer
+
+
+def _mean_of(draws: Mapping[int, NDArray[np.float64]]) -> Mean:
+    return crossed_mean(np.stack(list(draws.values())))
 
 
 def _lead(values: Values, size: int, own: str, rival: str) -> str:
     ours, theirs = values.get((size, own), {}), values.get((size, rival), {})
     seeds = [seed for seed in ours if seed in theirs]
-    return _difference(crossed_mean(np.stack([ours[seed] - theirs[seed] for seed in seeds]))) if seeds else "–"
+    return _difference(_mean_of({seed: ours[seed] - theirs[seed] for seed in seeds})) if seeds else "–"
 
 
 def _cell(mean: Mean) -> str:
@@ -224,7 +228,7 @@ def plot_few_shot(rows: Sequence[Row]) -> Figure:
     for model in models:
         place = bases.index(model.removesuffix(SUFFIX))
         sizes = sorted(size for size, name in values if name == model)
-        means = [crossed_mean(np.stack(list(values[size, model].values()))) for size in sizes]
+        means = [_mean_of(values[size, model]) for size in sizes]
         own = model.removesuffix(SUFFIX) in OWN
         ax.errorbar(
             sizes,

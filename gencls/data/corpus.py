@@ -12,6 +12,7 @@ from typing import Any
 from gencls.data.catalog import CATALOG
 from gencls.data.errors import HubError, nearest, three_parts
 from gencls.data.files import TABLE_SUFFIXES, load_texts, missing_file
+from gencls.data.fingerprint import digest_of_texts
 from gencls.data.hub import hub_reachable
 from gencls.data.sources import load_dataset
 from gencls.data.text import clean
@@ -99,8 +100,7 @@ def _in_memory(name: str, source: str, raw: list[str]) -> Corpus:
     texts = [text for text in map(clean, raw) if text]
     if not texts:
         raise ValueError(three_parts("a corpus with text in it", f"none in {name!r}", "Give another one."))
-    digest = hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
-    return Corpus(name, source, lambda: iter(texts), False, digest)
+    return Corpus(name, source, lambda: iter(texts), False, digest_of_texts(texts))
 
 
 def _from_hub(name: str, source: str, text_column: str) -> Corpus:

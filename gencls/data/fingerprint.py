@@ -54,6 +54,11 @@ def fingerprint(label_names: Sequence[str], splits: Mapping[str, TextSplit]) -> 
     return digest.hexdigest()
 
 
+def digest_of_texts(texts: Sequence[str]) -> str:
+    """SHA-256 of texts without labels in their order, 64 hexadecimal digits."""
+    return hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def digest_of(seed: int, text: str) -> bytes:
     """A stable 16-byte digest of (seed, text): the random number that belongs to a text.
 

@@ -127,8 +127,7 @@ class ClassStatistics:
 
     def scores(self, table: StatisticsTable, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
         """Return the summed deviations of the tokens and pairs of texts, (N, C), nats: what counts alone say."""
-        tokens = np.stack([table.deviations[:, ids].sum(axis=1) for ids in token_ids])
-        return np.asarray(tokens + pair_scores(self.pairs, table.pair_deviations, token_ids))
+        return count_scores(table.deviations, self.pairs, table.pair_deviations, token_ids)
 
     def choose_smoothing(
         self,
@@ -167,3 +166,11 @@ class ClassStatistics:
         best, rate = max(reversed(candidates), key=lambda candidate: accuracy(candidate[0], candidate[1], None))
         best_pair = max(pair, key=lambda strength: (accuracy(best, rate, strength), strength), default=None)
         return {"unigram": best, "discount": rate, "pair": best_pair}
+
+
+def count_scores(
+    deviations: FloatArray, pairs: PairCounts, between: FloatArray, token_ids: Sequence[NDArray[np.integer]]
+) -> FloatArray:
+    """Return the summed deviations of tokens (C, V) and of pairs (C, P) in N texts, (N, C), nats."""
+    tokens = np.stack([deviations[:, ids].sum(axis=1) for ids in token_ids])
+    return np.asarray(tokens + pair_scores(pairs, between, token_ids))

@@ -66,12 +66,12 @@ def add_baselines(
     arrays, facts = load_scores(output / "scores.npz"), read_json(output / "run.json")
     _check_same_run(run, record, facts)
     _check_same_texts(output, arrays, parts["test"], classifier)
+    device = accelerator_name(classifier.denoiser_.bias.device)
     for name in options.baselines:  # written one by one: a causal rival takes half an hour
         start = time.monotonic()
         rivals, records = fit_baselines(classifier, parts, replace(options, baselines=(name,)), progress=progress)
         arrays |= rivals
         metrics = _merged(read_json(output / "metrics.json"), arrays, facts["seed"])
-        device = accelerator_name(classifier.denoiser_.bias.device)
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
         facts = _with_added(facts, records, told, time.monotonic() - start)
         write_numbers(output, arrays, metrics, facts)

@@ -107,7 +107,8 @@ def evaluate_run(
     write_predictions(output / "predictions.jsonl", classifier, test, arrays)
     facts = _run_facts(classifier, record, options, parts, command or f"gencls evaluate {run.name}")
     facts |= {"baselines": baseline_records, "wall_seconds": time.monotonic() - start}
-    return write_evaluation(output, arrays, metrics, facts, progress=progress)
+    write_numbers(output, arrays, metrics, facts)
+    return build_report(output, progress=progress)
 
 
 def fit_baselines(
@@ -120,19 +121,6 @@ def fit_baselines(
             name, classifier, parts, causal=options.causal, progress=progress
         )
     return arrays, records
-
-
-def write_evaluation(
-    output: Path,
-    arrays: Mapping[str, NDArray[Any]],
-    metrics: dict[str, Any],
-    facts: Mapping[str, Any],
-    *,
-    progress: bool,
-) -> Path:
-    """Write `scores.npz`, `metrics.json`, `run.json` and the report; returns the path of the HTML report."""
-    write_numbers(output, arrays, metrics, facts)
-    return build_report(output, progress=progress)
 
 
 def write_numbers(

@@ -16,8 +16,9 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.pairs import PairCounts, pair_scores
+from gencls.diffusion.pairs import PairCounts
 from gencls.diffusion.scratch import scratch_model, size_of
+from gencls.diffusion.statistics import count_scores
 from gencls.evaluation.costs import (
     forward_flops,
     linear_flops,
@@ -50,8 +51,7 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     smoothing, unlabelled = (classifier.training_record_.get(name, {}) for name in ("smoothing", "unlabelled"))
 
     def predict(part: RivalData) -> FloatArray:
-        tokens = np.stack([deviations[:, ids].sum(axis=1) for ids in part.ids])
-        return log_posterior(tokens + pair_scores(pairs, between, part.ids), log_prior)
+        return log_posterior(count_scores(deviations, pairs, between, part.ids), log_prior)
 
     # a token and the pair with its neighbour
     n_texts = len(train.ids) + sum(unlabelled)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from gencls.classifier.persistence import CONFIG
 from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits, with_fresh_test
 from gencls.data.errors import three_parts
 from gencls.data.files import load_texts
+from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
 from gencls.data.text import clean, normal_form
 from gencls.reporting.records import run_record
@@ -90,8 +90,7 @@ def train_run(
     more = None
     if unlabelled is not None:
         more = texts_without_labels(unlabelled, splits, text_column)
-        digest = hashlib.sha256("\0".join(more).encode()).hexdigest()
-        identity["unlabelled"] = {"name": unlabelled.name, "texts": len(more), "digest": digest}
+        identity["unlabelled"] = {"name": unlabelled.name, "texts": len(more), "digest": digest_of_texts(more)}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
         logger.info("%s is trained already; give another --output to train again", folder)

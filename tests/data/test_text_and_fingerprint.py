@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gencls.data.dataset import TextSplit
-from gencls.data.fingerprint import digest_of, fingerprint
+from gencls.data.fingerprint import digest_of, digest_of_texts, fingerprint
 from gencls.data.text import clean, normal_form
 
 ODD = [
@@ -91,3 +91,9 @@ def test_digests_are_the_same_in_another_process() -> None:
     code = "from gencls.data.fingerprint import digest_of; print(digest_of(3, 'é').hex())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == digest_of(3, "é").hex()
+
+
+def test_texts_without_labels_have_a_digest_of_their_order_whatever_is_in_them():
+    odd = ["\ud800", "ж", ""]
+    assert digest_of_texts(odd) == digest_of_texts(list(odd))
+    assert len({digest_of_texts(texts) for texts in (odd, odd[::-1], odd[:2], ["a"])}) == 4
