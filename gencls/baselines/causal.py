@@ -18,8 +18,8 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from gencls.baselines.causal_likelihood import head_of, hidden_states
-from gencls.baselines.causal_weights import REGISTRY_CAUSAL, quiet_transformers, unpacked_folder
 from gencls.data.errors import nearest, three_parts
+from gencls.data.gguf import REGISTRY_CAUSAL, quiet_transformers, unpacked_folder
 from gencls.data.hub import hub_reachable
 
 
@@ -179,7 +179,7 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
         return name, f"hub: {name}"
     if hub_reachable():
         return known.hub_name, f"hub: {known.hub_name}"
-    return str(unpacked_folder(known, cache=cache)), f"registry: {known.artefact} (no hub answered)"
+    return str(unpacked_folder(known, cache=cache)), known.source
 
 
 def _pretrained(name: str, place: str) -> tuple[Any, Any]:

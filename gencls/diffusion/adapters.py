@@ -58,11 +58,14 @@ def with_adapters(encoder: nn.Module, n_classes: int, rank: int, n_layers: int |
     Raises
     ------
     ValueError
-        If the encoder has fewer layers.
+        If the encoder has fewer layers, or no linear maps.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     names = _linear_names(encoder, n_layers)
+    if not names:  # GPT-2's are of a class of their own
+        expected, todo = "an encoder of linear maps for mode 'adapter'", "Use another mode or backbone."
+        raise ValueError(three_parts(expected, type(encoder).__name__, todo))
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, lora_dropout=0.0)
     with warnings.catch_warnings():
         # several adapters in one model are meant here

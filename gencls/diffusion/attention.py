@@ -34,7 +34,10 @@ def products_attention(
     ----------
     module : nn.Module
         The layer; not needed.
-    query, key, value : Tensor of shape (B, H, L, d)
+    query : Tensor of shape (B, H, L, d)
+    key, value : Tensor of shape (B, K, L, d)
+        Of H heads, or of fewer that several queries share, one after the other (Ainslie et al. 2023,
+        arXiv:2305.13245).
     attention_mask : Tensor of shape (B, 1, L, L) or None
         Boolean, True where seen, or a number to add; None where nothing is hidden.
     scaling : float, optional
@@ -44,6 +47,8 @@ def products_attention(
     -------
     Tensor of shape (B, L, H, d), None
     """
+    if (shared := query.shape[1] // key.shape[1]) > 1:
+        key, value = (states.repeat_interleave(shared, dim=1) for states in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     # The mean key adds the same to all scores of a query, which the softmax takes away again. Without it, exp of nearly
     # every score is in range, and no maximum has to be searched.

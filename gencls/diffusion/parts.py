@@ -2,6 +2,7 @@
 
 Any `AutoModelForMaskedLM` is taken apart without code of its own: the base model is replaced by a pass-through and the
 vocabulary projection by the identity, so what remains maps hidden states to the features before the projection.
+A causal language model with its attention opened (`gencls.diffusion.bidirectional`) has nothing there.
 A model without a trained masked-LM head (a sentence encoder such as ``minilm``) gets a linear head in front of its
 tied word embeddings; `gencls.training.head` fits its starting point.
 """
@@ -14,10 +15,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.modeling_outputs import BaseModelOutput
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.bidirectional import is_opened, see_both_sides
 from gencls.diffusion.tokens import TokenFrame, frame_of
 
 
@@ -157,7 +159,8 @@ def build_backbone(name: str, config: dict[str, Any], tokenizer: Any, *, has_hea
     """Build the parts of a saved backbone with random weights, for a state dict to be loaded into."""
     options = dict(config)
     auto_config = AutoConfig.for_model(options.pop("model_type"), **options)
-    model = AutoModelForMaskedLM.from_config(auto_config)
+    kind = AutoModelForCausalLM if is_opened(auto_config) else AutoModelForMaskedLM
+    model = kind.from_config(auto_config)
     return split_model(name, model, tokenizer, has_head=has_head, source=source)
 
 
@@ -181,9 +184,9 @@ def split_model(
         keep_layers(encoder, model.config, n_layers)
     bias = getattr(decoder, "bias", None)
     bias = torch.zeros(decoder.weight.shape[0]) if bias is None or not has_head else bias.detach().clone()
-    replace_module(model, decoder, nn.Identity())
-    setattr(model, model.base_model_prefix, PassThrough())
-    head: nn.Module = MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)
+    head = _head_of(model, decoder, has_head=has_head)
+    if is_opened(model.config):
+        see_both_sides(encoder, tokenizer.mask_token_id)
     drop_unused_parameters(head, encoder)
     return Backbone(
         name=name,
@@ -197,3 +200,12 @@ def split_model(
         has_head=has_head,
         source=source,
     )
+
+
+def _head_of(model: Any, decoder: nn.Module, *, has_head: bool) -> nn.Module:
+    """Return what is between hidden states and vocabulary; takes encoder and vocabulary out of the model."""
+    if is_opened(model.config):
+        return nn.Identity()
+    replace_module(model, decoder, nn.Identity())
+    setattr(model, model.base_model_prefix, PassThrough())
+    return MaskedLMHead(model) if has_head else LinearHead(model.config.hidden_size)

@@ -227,3 +227,15 @@ def test_products_that_overflow_before_their_sum_does():
     value = torch.tensor([[[[6.0], [1.0]]]])
     context, _ = products_attention(nn.Identity(), query, key, value, None, scaling=1.0)
     torch.testing.assert_close(context.flatten(), torch.tensor([6.0, 6.0]))
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_heads_that_share_keys_and_values(kind):
+    """Grouped queries: as if each head had its own copy."""
+    query, key, value = inputs()
+    query = torch.cat([query, query.flip(3)], dim=1)
+    repeated = [states.repeat_interleave(2, dim=1) for states in (key, value)]
+    mask = mask_of("padding" if kind == "by head" else kind)
+    found, _ = products_attention(torch.nn.Identity(), query, key, value, mask)
+    expected = scaled_dot_product_attention(query, *repeated, attn_mask=mask)
+    torch.testing.assert_close(found.transpose(1, 2), expected, atol=1e-5, rtol=1e-5)

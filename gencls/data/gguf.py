@@ -27,7 +27,7 @@ from gencls.data.artefacts import artefact_of, cache_dir
 from gencls.data.fingerprint import sha256_of
 from gencls.data.storage import read_json, write_json
 
-logger = logging.getLogger("gencls.baselines")
+logger = logging.getLogger("gencls.data")
 DIGESTS = "digests.json"
 
 
@@ -49,6 +49,11 @@ class RegistryCausal:
     member: str
     hub_name: str
     start: str
+
+    @property
+    def source(self) -> str:
+        """Where it comes from without a hub, in a few words."""
+        return f"registry: {self.artefact} (no hub answered)"
 
 
 #: Short names that work with and without a hub. After its document separator SmolLM2 gives plain sentences half the
