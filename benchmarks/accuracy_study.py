@@ -70,7 +70,12 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
-    "backbone": ({"backbone": "mpnet", "backbone_layers": 4}, FROM_SCRATCH),
+    # the second one's pretrained weights are all of its network, and bear smaller steps
+    "backbone": (
+        {"backbone": "mpnet", "backbone_layers": 4},
+        {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4},
+        FROM_SCRATCH,
+    ),
 }
 #: No model has trained on them. The first chose the smoothing of the counts, for all levels alike but those of "pairs"
 #: and "discount"; the second has set a temperature, which is not used here.

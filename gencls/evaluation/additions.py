@@ -15,6 +15,7 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluated_parts, fit_baselines, write_numbers
+from gencls.evaluation.rival_checkpoints import drop_checkpoints
 from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import check_baselines
 from gencls.evaluation.runs import accelerator_name
@@ -69,12 +70,14 @@ def add_baselines(
     device = accelerator_name(classifier.denoiser_.bias.device)
     for name in options.baselines:  # written one by one: a causal rival takes half an hour
         start = time.monotonic()
-        rivals, records = fit_baselines(classifier, parts, replace(options, baselines=(name,)), progress=progress)
+        alone = replace(options, baselines=(name,))
+        rivals, records = fit_baselines(classifier, parts, alone, run, progress=progress)
         arrays |= rivals
         metrics = _merged(read_json(output / "metrics.json"), arrays, facts["seed"])
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
         facts = _with_added(facts, records, told, time.monotonic() - start)
         write_numbers(output, arrays, metrics, facts)
+        drop_checkpoints(run, [name])
     return build_report(output, progress=progress)
 
 

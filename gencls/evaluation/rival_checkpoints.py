@@ -1,0 +1,44 @@
+"""Where trainings of causal rivals, half an hour each on a CPU, go on after a kill: below the run, until written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from gencls.data.fingerprint import digest_of_texts
+from gencls.evaluation.rival_data import CausalOptions, RivalData
+
+FOLDER = "rival-checkpoints"
+
+
+def with_checkpoints(options: CausalOptions, run: Path, train: RivalData) -> CausalOptions:
+    """Return options with a folder of the run, another one for other options or training texts.
+
+    Parameters
+    ----------
+    options : CausalOptions
+        Kept as they are if they have a folder.
+    run : Path
+        Of the classifier beside which the rivals are fitted. Its own options never change.
+    train : RivalData
+    """
+    if options.checkpoints is not None:
+        return options
+    told = {**asdict(options), "checkpoints": None, "calibration_texts": None}  # these train nothing
+    identity = json.dumps([told, digest_of_texts(train.texts), train.labels.tolist()], sort_keys=True)
+    return replace(options, checkpoints=run / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16])
+
+
+def drop_checkpoints(run: Path, rivals: Iterable[str]) -> None:
+    """Remove the checkpoints of rivals whose scores are written."""
+    for name in rivals:
+        for folder in (run / FOLDER).glob(f"*/{name}"):
+            shutil.rmtree(folder)
+    for folder in [*(run / FOLDER).glob("*"), run / FOLDER]:
+        with suppress(OSError):  # another rival's are in it, or it is not there
+            folder.rmdir()
