@@ -17,12 +17,11 @@ from gencls.classifier.inputs import check_n_jobs
 from gencls.data import TextDataset, TextSplit, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
 from gencls.data.storage import write_json
-from gencls.data.text import normal_form
 from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rival_checkpoints import drop_checkpoints, with_checkpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
-from gencls.evaluation.runs import accelerator_name, load_run_data
+from gencls.evaluation.runs import accelerator_name, load_run_data, was_trained_on
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
 from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics
 from gencls.reporting.records import run_record
@@ -187,7 +186,7 @@ def evaluated_parts(
         names = other.label_names
         test = _other_split(other, options.split)
         classifier.encode_labels(np.array(names)[np.unique(test.labels)])  # unknown labels are said first
-        test = _unseen(test, splits)
+        test = _unseen(test, run, splits)
     if options.max_texts is not None:
         test = stratified_sample(test, options.max_texts, seed=options.seed)
     if len(np.unique(test.labels)) < 2:
@@ -210,10 +209,10 @@ def _other_split(dataset: TextDataset, name: str) -> TextSplit:
     raise ValueError(three_parts(f"a split out of {sorted(dataset.splits)}", repr(name), "Give --split."))
 
 
-def _unseen(split: TextSplit, splits: Mapping[str, TextSplit]) -> TextSplit:
+def _unseen(split: TextSplit, run: Path, splits: Mapping[str, TextSplit]) -> TextSplit:
     """Leave out the texts that trained, chose or calibrated the run."""
-    seen = {normal_form(text) for name in splits if name != "test" for text in splits[name].texts}
-    rows = [row for row, text in enumerate(split.texts) if normal_form(text) not in seen]
+    is_seen = was_trained_on(run, splits)
+    rows = [row for row, text in enumerate(split.texts) if not is_seen(text)]
     if len(rows) < len(split.texts):
         logger.warning("%d texts left out: the run was trained on them", len(split.texts) - len(rows))
     if not rows:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from gencls.data.files import load_texts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
 from gencls.data.text import clean, normal_form
+from gencls.evaluation.scores import text_digest
 from gencls.reporting.records import run_record
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import FINISHED
 
 logger = logging.getLogger("gencls.evaluation")
 RUN, CHECKPOINTS = "run.json", "checkpoints"
+#: Digests of the texts that trained a run without their labels.
+UNLABELLED = "unlabelled.json"
 Splits = Mapping[str, TextSplit]
 
 
@@ -99,6 +102,8 @@ def train_run(
         take_adaptation(adapted, folder, identity)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
+    if more is not None:
+        write_json(folder / UNLABELLED, {"digests": sorted({digest_of_form(text) for text in more})})
     classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
     classifier.fit(
         splits["train"].texts,
@@ -139,6 +144,19 @@ def texts_without_labels(path: Path, splits: Splits, text_column: str) -> list[s
     if not kept:
         raise ValueError(three_parts("texts that the data set has not", f"none in {path.name}", "Give other texts."))
     return kept
+
+
+def digest_of_form(text: str) -> str:
+    """Return what near-copies of a text have in common: the digest of its `normal_form`."""
+    return text_digest(normal_form(text))
+
+
+def was_trained_on(run: Path, splits: Splits) -> Callable[[str], bool]:
+    """Return whether a text, or a near-copy of it, trained, chose or calibrated a run, with its label or without it."""
+    known = {digest_of_form(text) for name in splits if name != "test" for text in splits[name].texts}
+    if (run / UNLABELLED).exists():
+        known |= set(read_json(run / UNLABELLED)["digests"])
+    return lambda text: digest_of_form(text) in known
 
 
 def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:

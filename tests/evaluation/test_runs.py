@@ -120,3 +120,15 @@ def test_texts_of_the_data_set_are_no_texts_without_labels(data, first, tmp_path
     with pytest.raises(ValueError, match="texts that the data set has not"):
         train_run(data, tmp_path / "run", CONFIG, unlabelled=path)
     assert not (tmp_path / "run").exists()
+
+
+def test_other_data_are_evaluated_without_what_trained_the_run(with_others, others, table, toy, tmp_path, caplog):
+    """Whether it had labels there or not, and in near-copies."""
+    known, fresh = others.read_text(encoding="utf-8").splitlines()[:12], toy(24, seed=8)
+    labels = ["left", "right"] * 6
+    trained = load_run_data(with_others)[2]["train"].texts[:2]
+    texts = [*fresh[0], *(text.upper() + " !" for text in known), *trained]
+    path = table(tmp_path / "other.csv", (texts, [*fresh[1], *labels, *labels[:2]]))
+    evaluate_run(with_others, tmp_path / "out", EvaluationOptions(data=str(path), baselines=()))
+    assert "14 texts left out: the run was trained on them" in caplog.text
+    assert read_json(tmp_path / "out" / "run.json")["n_texts"] == 24
