@@ -70,10 +70,10 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
-    # the second one's pretrained weights are all of its network, and bear smaller steps
+    # all of smollm2's network is pretrained and bears smaller steps, each as long as twenty of the recipe
     "backbone": (
         {"backbone": "mpnet", "backbone_layers": 4},
-        {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4},
+        {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
 }
