@@ -93,11 +93,16 @@ class DenoiserSizes:
         matrices = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) == 2}
 
         def total(prefix: str) -> int:
-            return sum(n for name, n in matrices.items() if name.startswith(prefix) and "embeddings" not in name)
+            return sum(n for name, n in matrices.items() if name.startswith(prefix) and not _is_looked_up(name))
 
         n_words, width = shapes["class_bias"][1], shapes["gate.weight"][1]
         rank = shapes["network.down"][1] if "network.down" in shapes else 0
         return cls(total("network.encoder."), total("network.head."), n_words * width, rank * (2 * width + n_words))
+
+
+def _is_looked_up(name: str) -> bool:
+    """Whether a matrix of an encoder is a table of words or positions, which multiplies nothing, by its usual names."""
+    return any(part in name for part in ("embed", ".wte.", ".wpe."))
 
 
 def denoiser_training_flops(

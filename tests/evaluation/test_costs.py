@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from gencls.baselines.causal import new_causal
 from gencls.baselines.causal_per_class import add_adapters
@@ -17,6 +19,7 @@ from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.tokens import tiny_tokenizer
 from gencls.evaluation.costs import (
     DenoiserSizes,
     denoiser_scoring_flops,
@@ -85,6 +88,23 @@ def test_a_denoisers_sizes_are_those_of_its_parts_and_scoring_is_what_torch_coun
     estimate = denoiser_scoring_flops(before_words, 40, n_forwards=42 / 40, n_draws=1, n_classes=3)
     # the counter does not see the fused attention; the estimate leaves out the gate and the class embedding
     assert counter.get_total_flops() == pytest.approx(estimate, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (LlamaForCausalLM, LlamaConfig(vocab_size=99, hidden_size=16, num_attention_heads=2, num_hidden_layers=2)),
+        (GPT2LMHeadModel, GPT2Config(vocab_size=99, n_embd=16, n_layer=2, n_head=2, n_positions=30)),
+    ],
+    ids=["llama", "gpt2"],
+)
+def test_tables_of_a_causal_encoder_multiply_nothing(kind, config, tmp_path):
+    kind(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    denoiser = Denoiser(load_backbone(str(tmp_path)), 2, ConditioningConfig(rank=4))
+    sizes = DenoiserSizes.of({name: tuple(value.shape) for name, value in denoiser.state_dict().items()})
+    products = [module for module in denoiser.network.encoder.modules() if isinstance(module, (nn.Linear, Conv1D))]
+    assert (sizes.encoder, sizes.head) == (sum(module.weight.numel() for module in products), 0)
 
 
 def test_a_decision_costs_the_other_classes():
