@@ -31,6 +31,7 @@ from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
+from gencls.evaluation.rival_fits import own_count_scores
 from gencls.evaluation.runs import RUN, identity_of, load_run_data, names_of, train_run
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import mcnemar_p
@@ -115,7 +116,8 @@ def study(
     list of dict
         The recipe first; then, for each level: ``factor``, ``level``, ``accuracy`` and its ``accuracy_se``, the paired
         difference ``ahead`` of the recipe with its interval, ``mcnemar_p``; ``decision_loss`` in nats, see
-        `decision_losses`, and its paired change ``loss_change`` with interval; ``nats_per_token``, ``forwards`` per
+        `decision_losses`, and its paired change ``loss_change`` with interval; ``counts_accuracy`` of the level's count
+        tables alone; ``nats_per_token``, ``forwards`` per
         text and class, and the ``adapt_steps`` and ``class_steps`` of its training.
 
     Raises
@@ -191,12 +193,15 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     part = TextSplit([text for part in parts for text in part.texts], np.concatenate([part.labels for part in parts]))
     labels = classifier.encode_labels(names_of(dataset, part))
     options = {"store": ScoreStore(folder / "scores"), "by_step": config.level_weighting != "bound"}
-    scores = classifier.score_ids(classifier.scoring_ids(part.texts), **options)
+    ids = classifier.scoring_ids(part.texts)
+    scores = classifier.score_ids(ids, **options)
+    by_counts = (own_count_scores(classifier, ids) + classifier.log_prior_).argmax(axis=1)
     true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
     evidence = mean_over_draws(classifier.evidence_of(scores))
     return {
         "held": {"evidence": evidence, "labels": labels, "lengths": scores.n_tokens},
         "log_prior": classifier.log_prior_,
+        "counts_accuracy": float((by_counts == labels).mean()),
         "nats_per_token": -float(true.sum()) / max(int(scores.n_tokens.sum()), 1),
         "forwards": float(scores.n_forwards.mean()),
         "adapt_steps": classifier.training_record_["adapt"]["steps"],

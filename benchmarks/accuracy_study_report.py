@@ -16,6 +16,8 @@ logger = logging.getLogger("gencls.benchmarks")
 Row = Mapping[str, Any]
 #: Factor of the row that all others are compared with.
 BASE = "recipe"
+#: What the page can do without: rows that are older lack it.
+NEWER = ("counts_accuracy",)
 _PAGE = """# What makes it work: {data}
 
 Made by `{command}` on {device}; factors of earlier calls are kept.
@@ -24,8 +26,9 @@ One change of the recipe at a time, from its own value to the level's, on the va
 what is fitted to the latter is judged on the former alone, as the recipe is for that comparison. No test text. One
 training of each level and one seed. The interval is that of the paired difference from the recipe, p is McNemar's.
 Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other folds of the
-same texts chose, texts weighted to the shares of the classes, and its paired change. Nats per token: bound under the
-true class. Steps are those of the adaptation and of the classes.
+same texts chose, texts weighted to the shares of the classes, and its paired change. Counts: accuracy of the level's
+count tables alone, without a network, which earlier rows lack. Nats per token: bound under the true class. Steps are
+those of the adaptation and of the classes.
 
 {rows}
 """
@@ -70,7 +73,8 @@ def _known(path: Path, first: Row, record: Mapping[str, Any]) -> list[Row]:
     old = read_json(path)
     config = dict(old["run"]["config"])
     config["recipe"] = {**TrainConfig().as_dict(), **config.get("recipe", {})}  # options that are newer than it
-    if config == dict(record["config"]) and old["rows"][0] == dict(first):
+    recipe = {**{name: first[name] for name in NEWER}, **old["rows"][0]}
+    if config == dict(record["config"]) and recipe == dict(first):
         return list(old["rows"])
     logger.warning("%s is begun anew: its rows are differences from another recipe's decisions", path.name)
     return []
@@ -82,7 +86,7 @@ def _key(row: Row) -> tuple[str, str]:
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     """Return the table of a study in Markdown."""
-    names = ["factor", "level", "texts", "accuracy ± s.e.", "change, points [95 %]", "p"]
+    names = ["factor", "level", "texts", "accuracy ± s.e.", "change, points [95 %]", "p", "counts"]
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
     names += ["decision loss", "change [95 %]", "nats/token", "forwards per text and class", "steps"]
     rows_table = table(names, cells)
@@ -99,4 +103,5 @@ def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
     loss = [f"{row['decision_loss']:.3f}", "" if not row["level"] else f"{row['loss_change']:+.3f} [{lower}, {upper}]"]
     costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
     p = "" if row["mcnemar_p"] is None else p_value(row["mcnemar_p"])
-    return [row["factor"], level, f"{row['n_texts']:,}", accuracy, change, p, *loss, *costs]
+    counts = f"{100 * row['counts_accuracy']:.1f}" if "counts_accuracy" in row else "–"
+    return [row["factor"], level, f"{row['n_texts']:,}", accuracy, change, p, counts, *loss, *costs]

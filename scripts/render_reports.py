@@ -25,7 +25,7 @@ def _poems(folder: Path) -> Path:
 
 
 def _studies(folder: Path) -> Path:
-    for path in folder.glob("study-*.json"):
+    for path in folder.rglob("study-*.json"):
         write_study_page(path)
     return folder
 

@@ -13,7 +13,7 @@ from benchmarks.accuracy import summarise
 from benchmarks.accuracy_study_report import study_page
 
 ROOT = Path(__file__).parents[1]
-STUDIES = sorted((ROOT / "reports" / "accuracy").glob("study-*.json"))
+STUDIES = sorted((ROOT / "reports" / "accuracy").rglob("study-*.json"))
 
 
 def renderers():
@@ -37,7 +37,7 @@ def test_a_page_follows_from_its_numbers(name, tmp_path):
     assert pages(folder) == before
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_study_follows_from_its_numbers(path):
     assert path.with_suffix(".md").read_text(encoding="utf-8") == study_page(path)
 

@@ -36,7 +36,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str, default "minilm"
-        Name or folder of a masked language model; see `load_backbone`.
+        Name or folder of a language model; see `load_backbone`.
     backbone_layers : int, optional
         Keep only the first layers.
     mode : {"conditional", "adapter", "prompt", "independent"}

@@ -128,7 +128,7 @@ def load_backbone(
         return _adapted(name, n_layers)
     place, source = _locate(name, cache)
     if is_causal_only(place):
-        tokenizer, known = load_tokenizer(place), REGISTRY_CAUSAL.get(name)
+        tokenizer, known = load_tokenizer(place), None if Path(name).is_dir() else REGISTRY_CAUSAL.get(name)
         model, has_head = load_opened(name, place, tokenizer, start=None if known is None else known.start), True
     else:
         model, has_head = _pretrained(name, place)

@@ -3,11 +3,12 @@ r"""A causal language model as a masked one: its attention opened to both sides,
 A causal model says at position :math:`i-1` what comes at :math:`i`. Moved by one, its hidden state there predicts the
 hidden token :math:`i` (Gong et al. 2024, arXiv:2410.17891), so that the pretrained weights predict from the left at
 once; what stands to the right they learn to use in the class-free adaptation. There is no head between the hidden
-states and the vocabulary. A mask token is added, which starts at the mean of all embeddings.
+states and the vocabulary. A mask token is added, whose embedding starts at the mean of all.
 
 Two things that the pretrained weights count on stay as they were. The first position sees itself alone: the others
 rest their attention there (Xiao et al. 2023, arXiv:2309.17453). And a hidden position is seen by itself alone, for no
-weight knows the mask token yet; how many are hidden, and where, shows in the positions of those that are not.
+weight knows the mask token yet; how many are hidden, and where, shows in the positions of those that are not. It
+follows that the first token of a text, which the first position predicts, is predicted without a look at the others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers import (
 )
 
 from gencls.data.errors import three_parts
+from gencls.data.gguf import quiet_transformers
 
 MASK_TOKEN = "<mask>"
 #: Hidden states that differ by more than this see different tokens.
@@ -42,7 +44,7 @@ def is_causal_only(place: str) -> bool:
 
 def is_opened(config: Any) -> bool:
     """Whether a config is that of a causal model whose attention has been opened."""
-    return getattr(config, "is_causal", None) is False
+    return getattr(config, "is_causal", None) is False and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
 
 
 def load_opened(name: str, place: str, tokenizer: Any, *, start: str | None = None) -> Any:
@@ -67,10 +69,12 @@ def load_opened(name: str, place: str, tokenizer: Any, *, start: str | None = No
     ValueError
         If the weights cannot be read or are not whole, or the model cannot be used so.
     """
+    n_known = len(tokenizer)
     _complete(name, tokenizer, start)
     try:
         load: Any = AutoModelForCausalLM.from_pretrained
-        model, info = load(place, dtype=torch.float32, output_loading_info=True)
+        with quiet_transformers():
+            model, info = load(place, dtype=torch.float32, output_loading_info=True)
     except Exception as error:  # safetensors raises an exception class of its own for a damaged file
         got = f"{name!r}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         todo = "Check the name or the files, or use 'smollm2'."
@@ -78,14 +82,14 @@ def load_opened(name: str, place: str, tokenizer: Any, *, start: str | None = No
     if lost := sorted(info["missing_keys"]):  # transformers fills them with random numbers
         got = f"{name!r} without {lost[0]} and {len(lost) - 1} more"
         raise ValueError(three_parts("weights of the whole model", got, "Fetch the files again."))
-    _add_rows(model, len(tokenizer))
+    _start_at_the_mean(model, n_known, len(tokenizer))
     _check(name, model)
     model.config.is_causal = model.config.use_cache = False
     return model.eval()
 
 
 def see_both_sides(encoder: Any, mask_id: int) -> None:
-    """Open the attention of a causal encoder and move all that it returns to the position that it predicts, in place.
+    """Open the attention of a causal encoder and move its hidden states to the positions that they predict, in place.
 
     Parameters
     ----------
@@ -98,19 +102,27 @@ def see_both_sides(encoder: Any, mask_id: int) -> None:
     encoder.register_forward_hook(_moved)
 
 
+def stay_in_place(encoder: nn.Module) -> nn.Module:
+    """Take back the move of `see_both_sides`, in place: for who reads texts, and predicts no token."""
+    for key in [key for key, hook in encoder._forward_hooks.items() if hook is _moved]:
+        del encoder._forward_hooks[key]
+    return encoder
+
+
 def _with_open_mask(encoder: Any, args: Any, options: dict[str, Any], *, mask_id: int) -> tuple[Any, dict[str, Any]]:
     """Replace the padding mask (B, L) by who sees whom, (B, 1, L, L)."""
-    table = encoder.get_input_embeddings().weight
+    embed = encoder.get_input_embeddings()
     if options.get("input_ids") is not None:
         hidden = options["input_ids"] == mask_id
-    else:
-        hidden = (options["inputs_embeds"] == table[mask_id]).all(dim=2)
+    else:  # some models scale what they look up
+        hidden = (options["inputs_embeds"] == embed(torch.tensor(mask_id, device=embed.weight.device))).all(dim=2)
     n_positions = hidden.shape[1]
     seen = (options["attention_mask"].bool() & ~hidden)[:, None, None].repeat(1, 1, n_positions, 1)
     seen[:, :, 0] = False
     seen |= torch.eye(n_positions, dtype=torch.bool, device=seen.device)
     if encoder.config._attn_implementation == "eager":  # adds the mask to its scores
-        seen = torch.zeros_like(seen, dtype=table.dtype).masked_fill(~seen, torch.finfo(table.dtype).min)
+        dtype = embed.weight.dtype
+        seen = torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
     return args, {**options, "attention_mask": seen}
 
 
@@ -141,28 +153,35 @@ def _complete(name: str, tokenizer: Any, start: str | None) -> None:
 
 
 @torch.no_grad()
-def _add_rows(model: Any, n_tokens: int) -> None:
-    """Give the tokens that the tokenizer has more than the model the mean of all embeddings."""
-    n_known = model.get_input_embeddings().weight.shape[0]
-    if n_tokens <= n_known:
-        return
-    model.resize_token_embeddings(n_tokens, mean_resizing=False)
+def _start_at_the_mean(model: Any, n_known: int, n_tokens: int) -> None:
+    """Give the tokens that are new in the tokenizer the mean of all embeddings, in new rows if there are none."""
+    if n_tokens > model.get_input_embeddings().weight.shape[0]:  # some models have rows without a token
+        model.resize_token_embeddings(n_tokens, mean_resizing=False)
     for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
-        table[n_known:] = table[:n_known].mean(dim=0)
+        table[n_known:n_tokens] = table[:n_known].mean(dim=0)
 
 
 @torch.no_grad()
 def _check(name: str, model: Any) -> None:
-    """Refuse a model whose attention stays closed, or whose logits are not a projection of its hidden states."""
+    """Refuse a model that cannot be opened, or whose logits are not a projection of its hidden states."""
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[0, 0, :, 2] = torch.finfo(mask.dtype).min
+    mask[0, 0, 2, 2] = 0.0  # the third position is seen by itself alone, the others by all
     ids = torch.arange(4)[None] % model.config.vocab_size
-    open_mask = torch.zeros(1, 1, 4, 4)
-    hidden = model.base_model(input_ids=ids, attention_mask=open_mask).last_hidden_state
-    other = model.base_model(input_ids=ids.flip(1).roll(1), attention_mask=open_mask).last_hidden_state
-    if (hidden[:, 0] - other[:, 0]).abs().max() < SEEN:
+    try:
+        hidden, *others = (
+            model.base_model(input_ids=row, attention_mask=mask).last_hidden_state
+            for row in (ids, ids.where(torch.arange(4) != 3, ids[:, :1]), ids.where(torch.arange(4) != 2, ids[:, :1]))
+        )
+        last, third = ((hidden - other).abs().amax(dim=(0, 2)) > SEEN for other in others)
+        is_open = bool(last[0]) and third.tolist() == [False, False, True, False]
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError):  # it knows no such masks, or has no attention
+        is_open = False
+    if not is_open:
         expected = "a causal model whose attention transformers can open to both sides"
         raise ValueError(three_parts(expected, f"{name!r}", "Use another model, such as 'smollm2'."))
     logits = model.get_output_embeddings()(hidden)
-    if not torch.allclose(model(input_ids=ids, attention_mask=open_mask).logits, logits, atol=1e-3, rtol=1e-3):
+    if not torch.allclose(model(input_ids=ids, attention_mask=mask).logits, logits, atol=1e-3, rtol=1e-3):
         expected = "a causal model whose logits are a projection of its last hidden states"
         got = f"{name!r}, which scales or caps them"
         raise ValueError(three_parts(expected, got, "Use another model, such as 'smollm2'."))

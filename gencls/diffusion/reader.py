@@ -217,8 +217,11 @@ class Reader(nn.Module):
 
 
 def _in_bfloat16(network: Module) -> Module:
-    """Return a copy for scoring in bfloat16."""
+    """Return a copy for scoring in bfloat16; what is worked out from the config, as rotary frequencies, stays."""
     copied = copy.deepcopy(network).to(torch.bfloat16).eval()
+    for part, own in zip(copied.modules(), network.modules(), strict=True):
+        for name in own._non_persistent_buffers_set:
+            part._buffers[name] = copy.deepcopy(own._buffers[name])
     if next(copied.parameters()).device.type == "cpu":
         attend_by(copied, PRODUCTS)
     return copied

@@ -102,7 +102,7 @@ class DenoiserSizes:
 
 def _is_looked_up(name: str) -> bool:
     """Whether a matrix of an encoder is a table of words or positions, which multiplies nothing, by its usual names."""
-    return any(part in name for part in ("embed", ".wte.", ".wpe."))
+    return any(part in name for part in ("embeddings", ".embed_", ".wte.", ".wpe."))
 
 
 def denoiser_training_flops(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rival_checkpoints import drop_checkpoints, with_checkpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
-from gencls.evaluation.runs import accelerator_name, load_run_data, was_trained_on
+from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
+from gencls.evaluation.seen_texts import was_trained_on
 from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
@@ -92,7 +93,8 @@ def evaluate_run(
     scores, seconds = score_test_texts(classifier, test, run)
     texts_per_second = len(test.texts) / max(seconds, 1e-9)
     logger.info("scored %d texts, %.1f a second", len(test.texts), texts_per_second)
-    rivals, baseline_records = fit_baselines(classifier, parts, options, run, progress=progress)
+    options = replace(options, causal=with_checkpoints(options.causal, run, parts["train"]))
+    rivals, baseline_records = fit_baselines(classifier, parts, options, progress=progress)
     arrays = score_arrays(classifier, scores, test) | rivals
     bound = language_model_metrics(classifier, parts, options.seed, progress=progress)
     metrics = evaluation_metrics(arrays, generator=np.random.default_rng(options.seed))
@@ -108,24 +110,18 @@ def evaluate_run(
     facts = _run_facts(classifier, record, options, parts, command or f"gencls evaluate {run.name}")
     facts |= {"baselines": baseline_records, "wall_seconds": time.monotonic() - start}
     write_numbers(output, arrays, metrics, facts)
-    drop_checkpoints(run, options.baselines)
+    drop_checkpoints(options.causal, options.baselines)
     return build_report(output, progress=progress)
 
 
 def fit_baselines(
-    classifier: DiffusionClassifier,
-    parts: Mapping[str, RivalData],
-    options: EvaluationOptions,
-    run: Path,
-    *,
-    progress: bool,
+    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], options: EvaluationOptions, *, progress: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays that the options' baselines give `scores.npz`, and the record of each by its name."""
     arrays, records = {}, {}
-    causal = with_checkpoints(options.causal, run, parts["train"])
     for name in options.baselines:
         arrays[BASELINE_PREFIX + name], records[name] = fit_baseline(
-            name, classifier, parts, causal=causal, progress=progress
+            name, classifier, parts, causal=options.causal, progress=progress
         )
     return arrays, records
 

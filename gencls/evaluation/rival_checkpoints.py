@@ -34,11 +34,13 @@ def with_checkpoints(options: CausalOptions, run: Path, train: RivalData) -> Cau
     return replace(options, checkpoints=run / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16])
 
 
-def drop_checkpoints(run: Path, rivals: Iterable[str]) -> None:
-    """Remove the checkpoints of rivals whose scores are written."""
+def drop_checkpoints(options: CausalOptions, rivals: Iterable[str]) -> None:
+    """Remove the checkpoints of rivals whose scores are written, if `with_checkpoints` gave their folder."""
+    folder = options.checkpoints
+    if folder is None or folder.parent.name != FOLDER:
+        return
     for name in rivals:
-        for folder in (run / FOLDER).glob(f"*/{name}"):
-            shutil.rmtree(folder)
-    for folder in [*(run / FOLDER).glob("*"), run / FOLDER]:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for emptied in (folder, folder.parent):
         with suppress(OSError):  # another rival's are in it, or it is not there
-            folder.rmdir()
+            emptied.rmdir()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gencls.baselines.encoder import EncoderClassifier
 from gencls.baselines.finetuning import Budget
@@ -16,6 +17,7 @@ from gencls.baselines.tfidf import TfidfLogisticRegression
 from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.bidirectional import stay_in_place
 from gencls.diffusion.pairs import PairCounts
 from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.statistics import count_scores
@@ -41,21 +43,23 @@ def fit_token_naive_bayes(classifier: DiffusionClassifier, data: Data) -> Fitted
     return lambda part: model.predict_log_proba(part.ids), {"alpha": model.alpha_, **costs}
 
 
-def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
-    """The classifier's own count tables, of tokens and of neighbouring pairs, without the network."""
-    train, denoiser, n_classes = data["train"], classifier.denoiser_, len(classifier.classes_)
+def own_count_scores(classifier: DiffusionClassifier, ids: Sequence[NDArray[np.int64]]) -> FloatArray:
+    """Return what the classifier's count tables, of tokens and of neighbouring pairs, say of texts: (N, C), nats."""
+    denoiser = classifier.denoiser_
     deviations = denoiser.class_bias[:-1].double().cpu().numpy()
-    pairs = PairCounts(denoiser.pairs.keys.cpu().numpy(), np.zeros((0, n_classes, 0)), denoiser.vocab_size)
-    between = denoiser.pairs.values.double().cpu().numpy()
+    uncounted = np.zeros((0, len(deviations), 0))
+    pairs = PairCounts(denoiser.pairs.keys.cpu().numpy(), uncounted, denoiser.vocab_size)
+    return count_scores(deviations, pairs, denoiser.pairs.values.double().cpu().numpy(), ids)
+
+
+def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
+    """The classifier's own count tables without the network."""
+    train, n_classes = data["train"], len(classifier.classes_)
     log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
     smoothing, unlabelled = (classifier.training_record_.get(name, {}) for name in ("smoothing", "unlabelled"))
-
-    def predict(part: RivalData) -> FloatArray:
-        return log_posterior(count_scores(deviations, pairs, between, part.ids), log_prior)
-
     # a token and the pair with its neighbour
-    n_texts = len(train.ids) + sum(unlabelled)
-    return predict, {**smoothing, **_count_costs(2 * mean_length(train.ids), n_texts, n_classes)}
+    costs = _count_costs(2 * mean_length(train.ids), len(train.ids) + sum(unlabelled), n_classes)
+    return lambda part: log_posterior(own_count_scores(classifier, part.ids), log_prior), {**smoothing, **costs}
 
 
 def fit_word_naive_bayes(longest: int, classifier: DiffusionClassifier, data: Data) -> Fitted:
@@ -130,7 +134,7 @@ def _fresh_encoder(classifier: DiffusionClassifier) -> torch.nn.Module:
     if size := size_of(classifier.backbone):
         encoder: torch.nn.Module = scratch_model(classifier.tokenizer_, *size).base_model
         return encoder
-    return load_backbone(classifier.backbone).encoder
+    return stay_in_place(load_backbone(classifier.backbone).encoder)
 
 
 def _count_costs(n_features: float, n_texts: int, n_classes: int) -> dict[str, Any]:

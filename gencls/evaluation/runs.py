@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,15 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG
 from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits, with_fresh_test
 from gencls.data.errors import three_parts
-from gencls.data.files import load_texts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
-from gencls.data.text import clean, normal_form
-from gencls.evaluation.scores import text_digest
+from gencls.evaluation.seen_texts import note_unlabelled, texts_without_labels
 from gencls.reporting.records import run_record
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import FINISHED
 
 logger = logging.getLogger("gencls.evaluation")
 RUN, CHECKPOINTS = "run.json", "checkpoints"
-#: Digests of the texts that trained a run without their labels.
-UNLABELLED = "unlabelled.json"
 Splits = Mapping[str, TextSplit]
 
 
@@ -96,6 +92,8 @@ def train_run(
         identity["unlabelled"] = {"name": unlabelled.name, "texts": len(more), "digest": digest_of_texts(more)}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
+        if more is not None:
+            note_unlabelled(folder, more)  # a run from before they were kept gets them
         logger.info("%s is trained already; give another --output to train again", folder)
         return DiffusionClassifier.load(folder)
     if adapted is not None:
@@ -103,7 +101,7 @@ def train_run(
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
     if more is not None:
-        write_json(folder / UNLABELLED, {"digests": sorted({digest_of_form(text) for text in more})})
+        note_unlabelled(folder, more)
     classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
     classifier.fit(
         splits["train"].texts,
@@ -126,37 +124,6 @@ def train_run(
         },
     )
     return classifier
-
-
-def texts_without_labels(path: Path, splits: Splits, text_column: str) -> list[str]:
-    """Return the texts of a file that are in none of the splits: held-out and test texts stay out of the training.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, it cannot be read, or no text is left.
-    """
-    found = [clean(text) for text in load_texts(path, text_column=text_column)]
-    labelled = {normal_form(text) for split in splits.values() for text in split.texts}
-    kept = [text for text in found if normal_form(text) not in labelled]
-    if len(kept) < len(found):
-        logger.warning("%d unlabelled texts left out: the data set has them with labels", len(found) - len(kept))
-    if not kept:
-        raise ValueError(three_parts("texts that the data set has not", f"none in {path.name}", "Give other texts."))
-    return kept
-
-
-def digest_of_form(text: str) -> str:
-    """Return what near-copies of a text have in common: the digest of its `normal_form`."""
-    return text_digest(normal_form(text))
-
-
-def was_trained_on(run: Path, splits: Splits) -> Callable[[str], bool]:
-    """Return whether a text, or a near-copy of it, trained, chose or calibrated a run, with its label or without it."""
-    known = {digest_of_form(text) for name in splits if name != "test" for text in splits[name].texts}
-    if (run / UNLABELLED).exists():
-        known |= set(read_json(run / UNLABELLED)["digests"])
-    return lambda text: digest_of_form(text) in known
 
 
 def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:

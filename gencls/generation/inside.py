@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from gencls.data.errors import three_parts
 from gencls.diffusion.batches import RowBatch, frame_rows
+from gencls.diffusion.bidirectional import is_opened
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.masking import random_order, text_generator
 from gencls.diffusion.reader import attend_by
@@ -133,8 +134,12 @@ def observe_layers(
     Raises
     ------
     ValueError
-        If a level is outside [0, 1], a text is empty, or there is none.
+        If a level is outside [0, 1], a text is empty, or there is none; or the network is a causal model with its
+        attention opened, whose layers speak of the next position and are normed after the last one only.
     """
+    if is_opened(denoiser.network.encoder.config):
+        todo = "Look into a run of another backbone, such as 'minilm'."
+        raise ValueError(three_parts("the layers of a masked language model", "those of a causal one", todo))
     if not token_ids or not all(len(ids) for ids in token_ids):
         got = f"{len(token_ids)} texts, {sum(not len(ids) for ids in token_ids)} of them empty"
         raise ValueError(three_parts("texts with tokens", got, "Leave out empty texts."))

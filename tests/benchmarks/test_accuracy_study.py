@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmarks import accuracy_study
@@ -13,6 +14,7 @@ from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_study import (
     BASE,
     FACTORS,
+    HELD_OUT,
     Times,
     level_of,
     main,
@@ -24,9 +26,12 @@ from benchmarks.accuracy_study import (
 from benchmarks.commands import as_typed
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
+from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import REGISTRY_MODELS
 from gencls.diffusion.scratch import size_of
+from gencls.evaluation.rival_data import RivalData
+from gencls.evaluation.rival_fits import fit_pair_tables
 from gencls.evaluation.runs import load_run_data
 from gencls.training.config import TrainConfig
 
@@ -133,6 +138,26 @@ def test_rows_of_earlier_calls_stay(rows, tmp_path):
     assert "| 2 + 0 |" in text
 
 
+def test_rows_from_before_the_counts_were_noted_stay(rows, tmp_path):
+    _, found = rows
+    older = [{name: value for name, value in row.items() if name != "counts_accuracy"} for row in found[:2]]
+    write_json(tmp_path / "study-toy.json", {"rows": older, "run": record()})
+    path = write_study("toy", [found[0], found[2]], record(), tmp_path)
+    assert factors(tmp_path) == [BASE, "class_steps", "path_steps"]
+    assert path.read_text(encoding="utf-8").count("| – |") == 2  # the recipe has no level, the older row no counts
+
+
+def test_the_counts_of_a_level_are_those_of_its_tables(rows, base):
+    folder, found = rows
+    run = folder / base.name
+    classifier, (_, dataset, splits) = DiffusionClassifier.load(run), load_run_data(run)
+    parts = {name: RivalData.of(classifier, splits[name], dataset.label_names) for name in ("train", *HELD_OUT)}
+    predict, _ = fit_pair_tables(classifier, parts)
+    right = [predict(parts[name]).argmax(axis=1) == parts[name].labels for name in HELD_OUT]
+    assert found[0]["counts_accuracy"] == pytest.approx(np.concatenate(right).mean())
+    assert found[1]["counts_accuracy"] == found[0]["counts_accuracy"], "scoring changes no counts"
+
+
 def test_rows_that_tell_less_than_new_ones_do_not_stay(rows, tmp_path):
     _, found = rows
     older = [{name: value for name, value in row.items() if name != "decision_loss"} for row in found[:2]]
@@ -219,7 +244,9 @@ def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
     levels = [replace(config, **level_of(level, config)) for level in FACTORS[factor]]
     assert any(level != config for level in levels)
     assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
-    assert all(level.backbone in REGISTRY_MODELS or size_of(level.backbone) for level in levels)  # no hub is needed
+    assert all(
+        level.backbone in {*REGISTRY_MODELS, *REGISTRY_CAUSAL} or size_of(level.backbone) for level in levels
+    )  # no hub is needed
 
 
 def test_a_backbone_has_a_run_of_its_own_and_all_its_layers(base, tmp_path, monkeypatch):
@@ -228,14 +255,15 @@ def test_a_backbone_has_a_run_of_its_own_and_all_its_layers(base, tmp_path, monk
     recipe = replace(base, config=replace(base.config, backbone_layers=4))
     for level in FACTORS["backbone"]:
         accuracy_study._trained(recipe, replace(recipe.config, **level), tmp_path, False)
-    (larger, larger_options), (scratch, scratch_options) = trained
+    (larger, larger_options), (causal, _), (scratch, scratch_options) = trained
     assert larger.name == f"{base.name}-backbone=mpnet"
+    assert causal.name.startswith(f"{base.name}-backbone=smollm2-backbone_layers=None-")
     assert scratch.name.startswith(f"{base.name}-backbone=scratch-128x3-backbone_layers=None-")
     assert larger_options["adapted"] is scratch_options["adapted"] is None  # of another network
 
 
 def test_a_backbone_from_scratch_is_studied(base, tmp_path):
-    level = {**FACTORS["backbone"][1], "backbone": "scratch-64x1"}
+    level = {**FACTORS["backbone"][-1], "backbone": "scratch-64x1"}
     recipe = replace(base, config=replace(base.config, backbone_layers=2))
     (_, row) = study_of(recipe, {"backbone": ({**level, "adapt_steps": 2},)}, tmp_path, limit=10, progress=False)
     text = write_study("toy", [row], record(backbone_layers=2), tmp_path).read_text(encoding="utf-8")

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BloomConfig,
+    BloomForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
+    MambaConfig,
+    MambaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -21,12 +30,13 @@ from gencls.diffusion import backbones
 from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
-from gencls.diffusion.bidirectional import MASK_TOKEN, is_causal_only, see_both_sides
+from gencls.diffusion.bidirectional import MASK_TOKEN, is_causal_only, see_both_sides, stay_in_place
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import build_backbone
-from gencls.diffusion.reader import attend_by
+from gencls.diffusion.reader import _in_bfloat16, attend_by
 from gencls.diffusion.tokens import tiny_tokenizer
+from gencls.generation.inside import observe_layers
 
 V = len(tiny_tokenizer())
 SIZE = {"vocab_size": V, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 24}
@@ -184,17 +194,91 @@ def test_the_ways_through_a_denoiser_agree(folder, architecture, mode):
     for n_rows in (1, 2):
         seen = attention[:n_rows]
         scored = seen.bool() & (torch.arange(12) % 3 == 1)
-        batch = RowBatch(ids[:n_rows], seen, ids[:n_rows].roll(1, dims=1), scored)
+        rows_seen = ids[:n_rows].masked_fill(scored, backbone.frame.mask)
+        batch = RowBatch(rows_seen, seen, ids[:n_rows].roll(1, dims=1), scored)
         classes = torch.ones(n_rows, dtype=torch.int64)
         with torch.no_grad():
             expected = denoiser.eval()(batch, classes)
             attend_by(denoiser, PRODUCTS)
             torch.testing.assert_close(denoiser(batch, classes), expected, atol=1e-4, rtol=1e-4)
-            hidden = denoiser.eval().encode(batch, [1]).hidden[0]
+            hidden = denoiser.eval().encode(batch, [0, 1, 2, 0, 1, 1]).hidden[-1]  # two groups of adapters
         plain, _ = denoiser.features(batch, classes)
         assert hidden.shape == plain.shape
         torch.testing.assert_close(denoiser.network.head_of(1)(hidden), plain, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(denoiser.train()(batch, classes), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_scoring_in_bfloat16_keeps_the_rotary_frequencies(tmp_path):
+    random_model("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    denoiser = Denoiser(load_backbone(str(tmp_path)), 2, ConditioningConfig()).eval()
+    short, own = _in_bfloat16(denoiser.network), denoiser.network
+    frequencies = short.encoder.rotary_emb.inv_freq
+    assert frequencies.dtype == torch.float32
+    assert torch.equal(frequencies, own.encoder.rotary_emb.inv_freq)
+    assert frequencies is not own.encoder.rotary_emb.inv_freq
+    assert short.encoder.embed_tokens.weight.dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_who_reads_texts_reads_them_in_place(folder):
+    """The encoder that is fine-tuned beside a classifier: it averages over positions."""
+    moved, (ids, attention) = load_backbone(str(folder)), rows()
+    states = hidden_of(moved, ids, attention)
+    stay_in_place(moved.encoder)
+    still = hidden_of(moved, ids, attention)
+    assert torch.equal(states[:, 1:], still[:, :-1])
+    assert not torch.equal(still[:, 0], still[:, 1])
+    changed = ids.clone()
+    changed[0, 11] = 6 if ids[0, 11] == 5 else 5
+    assert not torch.equal(hidden_of(moved, changed, attention)[0, 1], still[0, 1]), "it still sees both sides"
+
+
+def test_rows_without_a_token_start_at_the_mean_too(tmp_path):
+    """Models may have more rows than their tokenizer has tokens."""
+    model = random_model("llama")
+    model.resize_token_embeddings(V + 5)
+    model.save_pretrained(tmp_path)
+    causal_tokenizer(eos_token="[SEP]").save_pretrained(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    assert len(backbone.projection) == V + 5
+    assert backbone.frame.mask == V
+    torch.testing.assert_close(backbone.projection[V], backbone.projection[:V].mean(dim=0))
+
+
+def test_a_masked_model_stays_one_whatever_its_config_says(tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        model = BertForMaskedLM(BertConfig(**SIZE))
+    model.config.is_causal = False
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert list(load_backbone(str(tmp_path)).head.parameters())
+
+
+def test_its_layers_are_not_looked_into(tmp_path):
+    """They speak of the next position, and are normed after the last one only."""
+    random_model("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    denoiser = Denoiser(load_backbone(str(tmp_path)), 2, ConditioningConfig())
+    with pytest.raises(ValueError, match="layers of a masked language model"):
+        observe_layers(denoiser, [np.arange(5, 9)], levels=(0.5,), seed=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MambaForCausalLM(MambaConfig(vocab_size=V, hidden_size=16, num_hidden_layers=1, state_size=4)),
+        lambda: BloomForCausalLM(BloomConfig(vocab_size=V, hidden_size=16, n_layer=1, n_head=2)),
+        lambda: OPTForCausalLM(OPTConfig(**SIZE, ffn_dim=24, word_embed_proj_dim=16)),
+    ],
+    ids=["mamba", "bloom", "opt"],
+)
+def test_an_architecture_that_takes_no_such_mask_is_refused(make, tmp_path, capfd):
+    make().save_pretrained(tmp_path)
+    causal_tokenizer(eos_token="[SEP]").save_pretrained(tmp_path)
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=r"attention transformers can open.*smollm2"):
+        load_backbone(str(tmp_path))
 
 
 def test_what_is_a_causal_model(tmp_path):
@@ -214,6 +298,9 @@ def test_the_registry_model_is_read_after_its_document_separator(tmp_path, monke
     monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
     monkeypatch.setattr(backbones, "unpacked_folder", lambda known, cache: tmp_path)
     backbone = load_backbone("smollm2")
+    monkeypatch.chdir(tmp_path.parent)
+    (tmp_path.parent / "smollm2").symlink_to(tmp_path)
+    assert load_backbone("smollm2").frame.bos == 2, "a folder of that name has its own"
     assert backbone.frame.as_dict() == {"bos": V, "eos": V, "pad": 0, "mask": V + 1}
     assert backbone.source == REGISTRY_CAUSAL["smollm2"].source
 

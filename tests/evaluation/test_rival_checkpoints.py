@@ -66,10 +66,19 @@ def test_a_folder_for_what_decides_a_training(tmp_path):
 
 
 def test_only_what_is_written_is_dropped(tmp_path):
-    for name in ("causal_scratch", "causal_per_class"):
-        (tmp_path / FOLDER / "x" / name / "class_0").mkdir(parents=True)
-    drop_checkpoints(tmp_path, ["causal_scratch", "nb_svm"])
-    assert [path.name for path in (tmp_path / FOLDER / "x").iterdir()] == ["causal_per_class"]
-    drop_checkpoints(tmp_path, ["causal_per_class"])
-    drop_checkpoints(tmp_path, ["causal_per_class"])
+    ours, other = (with_checkpoints(replace(FEW, n_steps=n), tmp_path, TRAIN) for n in (2, 500))
+    for options, name in ((ours, "causal_scratch"), (ours, "causal_per_class"), (other, "causal_scratch")):
+        (options.checkpoints / name / "class_0").mkdir(parents=True)
+    drop_checkpoints(ours, ["causal_scratch", "nb_svm"])
+    assert [path.name for path in ours.checkpoints.iterdir()] == ["causal_per_class"]
+    drop_checkpoints(ours, ["causal_per_class"])
+    drop_checkpoints(ours, ["causal_per_class"])
+    assert not ours.checkpoints.exists()
+    assert (other.checkpoints / "causal_scratch").exists(), "a training of other options"
+    drop_checkpoints(other, ["causal_scratch"])
     assert not list(tmp_path.iterdir())
+    own = replace(FEW, checkpoints=tmp_path / "mine")
+    (tmp_path / "mine" / "causal_scratch").mkdir(parents=True)
+    drop_checkpoints(own, ["causal_scratch"])
+    drop_checkpoints(FEW, ["causal_scratch"])
+    assert (tmp_path / "mine" / "causal_scratch").exists(), "a folder that the caller chose"

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-from gencls.evaluation.runs import load_run_data, texts_without_labels, train_run
+from gencls.evaluation.runs import load_run_data, train_run
+from gencls.evaluation.seen_texts import UNLABELLED, texts_without_labels, was_trained_on
 from gencls.training.config import TrainConfig
 
 CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
@@ -132,3 +133,12 @@ def test_other_data_are_evaluated_without_what_trained_the_run(with_others, othe
     evaluate_run(with_others, tmp_path / "out", EvaluationOptions(data=str(path), baselines=()))
     assert "14 texts left out: the run was trained on them" in caplog.text
     assert read_json(tmp_path / "out" / "run.json")["n_texts"] == 24
+
+
+def test_a_run_that_did_not_note_its_unlabelled_texts_says_so_and_notes_them(with_others, data, others, caplog):
+    text = others.read_text(encoding="utf-8").splitlines()[0]
+    (with_others / UNLABELLED).unlink()
+    assert not was_trained_on(with_others, {})(text)
+    assert "not known: train it again" in caplog.text
+    train_run(data, with_others, CONFIG, unlabelled=others)
+    assert was_trained_on(with_others, {})(text)
