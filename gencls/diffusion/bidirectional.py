@@ -175,7 +175,7 @@ def _check(name: str, model: Any) -> None:
         )
         last, third = ((hidden - other).abs().amax(dim=(0, 2)) > SEEN for other in others)
         is_open = bool(last[0]) and third.tolist() == [False, False, True, False]
-    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError):  # it knows no such masks, or has no attention
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError):  # it takes no such mask
         is_open = False
     if not is_open:
         expected = "a causal model whose attention transformers can open to both sides"
