@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from gencls.baselines.causal_likelihood import head_of, hidden_states
+from gencls.data.causal import read_causal
 from gencls.data.errors import nearest, three_parts
-from gencls.data.gguf import REGISTRY_CAUSAL, quiet_transformers, unpacked_folder
+from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
 
 
@@ -64,8 +65,7 @@ def load_causal(name: str, *, cache: Path | None = None) -> CausalLM:
         If the name is out of reach, at once where no hub answers, or is no causal language model.
     """
     place, source = _locate(name, cache)
-    with quiet_transformers():
-        model, tokenizer = _pretrained(name, place)
+    model, tokenizer = read_causal(name, place)
     _check_projection(name, model)
     known = REGISTRY_CAUSAL.get(name)
     start = start_of(tokenizer) if known is None else tokenizer.convert_tokens_to_ids(known.start)
@@ -179,27 +179,7 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
         return name, f"hub: {name}"
     if hub_reachable():
         return known.hub_name, f"hub: {known.hub_name}"
-    return str(unpacked_folder(known, cache=cache)), known.source
-
-
-def _pretrained(name: str, place: str) -> tuple[Any, Any]:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        load: Any = AutoModelForCausalLM.from_pretrained
-        model, info = load(place, dtype=torch.float32, output_loading_info=True)
-    except Exception as error:  # each tokenizer class and safetensors raise their own
-        raise ValueError(
-            three_parts(
-                "a causal language model (config.json, safetensors, tokenizer files)",
-                f"{name!r}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-                "Check the name or the files, or use 'smollm2'.",
-            )
-        ) from error
-    if lost := sorted(info["missing_keys"]):  # transformers fills them with random numbers
-        raise ValueError(
-            three_parts("weights of the whole model", f"{name!r} without {lost[0]}", "Use a causal language model.")
-        )
-    return model.eval(), tokenizer
+    return str(known.unpacked(cache=cache)), known.source
 
 
 @torch.inference_mode()

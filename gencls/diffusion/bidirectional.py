@@ -18,15 +18,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-)
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
+from gencls.data.causal import read_causal
 from gencls.data.errors import three_parts
-from gencls.data.gguf import quiet_transformers
 
 MASK_TOKEN = "<mask>"
 #: Hidden states that differ by more than this see different tokens.
@@ -47,45 +42,35 @@ def is_opened(config: Any) -> bool:
     return getattr(config, "is_causal", None) is False and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
 
 
-def load_opened(name: str, place: str, tokenizer: Any, *, start: str | None = None) -> Any:
+def load_opened(name: str, place: str, *, start: str | None = None) -> tuple[Any, Any]:
     """Load a causal language model for the use as a masked one.
 
     Parameters
     ----------
     name, place : str
         As the user gave it, and the folder or hub name that is read.
-    tokenizer : PreTrainedTokenizerBase
-        Given a mask token and what else of the special tokens it lacks.
     start : str, optional
         The token between documents of the pretraining, if it is not what the tokenizer calls their beginning.
 
     Returns
     -------
-    PreTrainedModel
+    model : PreTrainedModel
         float32, for `gencls.diffusion.parts.split_model`.
+    tokenizer : PreTrainedTokenizerBase
+        With a mask token, and what else of the special tokens it lacked.
 
     Raises
     ------
     ValueError
         If the weights cannot be read or are not whole, or the model cannot be used so.
     """
+    model, tokenizer = read_causal(name, place)
     n_known = len(tokenizer)
     _complete(name, tokenizer, start)
-    try:
-        load: Any = AutoModelForCausalLM.from_pretrained
-        with quiet_transformers():
-            model, info = load(place, dtype=torch.float32, output_loading_info=True)
-    except Exception as error:  # safetensors raises an exception class of its own for a damaged file
-        got = f"{name!r}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        todo = "Check the name or the files, or use 'smollm2'."
-        raise ValueError(three_parts("a causal language model (config.json and safetensors)", got, todo)) from error
-    if lost := sorted(info["missing_keys"]):  # transformers fills them with random numbers
-        got = f"{name!r} without {lost[0]} and {len(lost) - 1} more"
-        raise ValueError(three_parts("weights of the whole model", got, "Fetch the files again."))
     _start_at_the_mean(model, n_known, len(tokenizer))
     _check(name, model)
     model.config.is_causal = model.config.use_cache = False
-    return model.eval()
+    return model, tokenizer
 
 
 def see_both_sides(encoder: Any, mask_id: int) -> None:
