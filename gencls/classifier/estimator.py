@@ -65,8 +65,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     priors : "empirical", "uniform" or array of shape (C,)
         Class priors; "empirical" are the shares of the training texts.
     validation_fraction, calibration_fraction : float
-        Shares of the training texts that choose the smoothing and fit the temperature, when `fit` is not given
-        splits for that.
+        Shares of the training texts that help to choose the smoothing and fit the temperature, when `fit` is not
+        given splits for that.
     options : dict, optional
         Any option of `TrainConfig` that is not among these parameters.
     time_budget : float, optional

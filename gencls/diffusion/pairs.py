@@ -128,10 +128,17 @@ def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[N
     if not len(pairs.keys):
         return scores
     for row, ids in enumerate(token_ids):
-        keys = np.asarray(ids[:-1], dtype=np.int64) * pairs.vocab_size + ids[1:]
-        place = np.minimum(np.searchsorted(pairs.keys, keys), len(pairs.keys) - 1)
-        scores[row] = deviations[:, place[pairs.keys[place] == keys]].sum(axis=1)
+        scores[row] = deviations[:, pair_places(pairs, ids)].sum(axis=1)
     return scores
+
+
+def pair_places(pairs: PairCounts, ids: NDArray[np.integer]) -> IntArray:
+    """Return where the kept ones of a text's neighbouring pairs stand in the table, (n,); ids of shape (L,)."""
+    if not len(pairs.keys):
+        return np.zeros(0, dtype=np.int64)
+    keys = np.asarray(ids[:-1], dtype=np.int64) * pairs.vocab_size + ids[1:]
+    place = np.minimum(np.searchsorted(pairs.keys, keys), len(pairs.keys) - 1)
+    return np.asarray(place[pairs.keys[place] == keys])
 
 
 class PairBias(nn.Module):

@@ -129,44 +129,6 @@ class ClassStatistics:
         """Return the summed deviations of the tokens and pairs of texts, (N, C), nats: what counts alone say."""
         return count_scores(table.deviations, self.pairs, table.pair_deviations, token_ids)
 
-    def choose_smoothing(
-        self,
-        token_ids: Sequence[NDArray[np.integer]],
-        labels: NDArray[np.integer],
-        *,
-        unigram: Sequence[float],
-        pair: Sequence[float],
-        discount: Sequence[float] = (),
-        log_prior: FloatArray | float = 0.0,
-    ) -> Smoothing:
-        """Choose the smoothing by validation accuracy: tokens alone, then tokens and pairs together.
-
-        Ties go to the stronger smoothing, and to the additive one.
-
-        Parameters
-        ----------
-        token_ids : sequence of N ndarray of shape (L,)
-        labels : ndarray of shape (N,), integer
-        unigram, pair, discount : sequence of float
-            Candidates; discounts go with the weakest of the additive smoothings.
-        log_prior : ndarray of shape (C,), nats, optional
-            Class priors of the decision; equal ones by default.
-
-        Returns
-        -------
-        Smoothing
-        """
-
-        def accuracy(strength: float, discounted: float | None, pair_strength: float | None) -> float:
-            table = self.table(unigram=strength, discount=discounted, pair=pair_strength)
-            return float(np.mean((self.scores(table, token_ids) + log_prior).argmax(axis=1) == labels))
-
-        candidates: list[tuple[float, float | None]] = [(min(unigram), rate) for rate in sorted(discount)]
-        candidates += [(strength, None) for strength in sorted(unigram)]  # the last one of equals is taken
-        best, rate = max(reversed(candidates), key=lambda candidate: accuracy(candidate[0], candidate[1], None))
-        best_pair = max(pair, key=lambda strength: (accuracy(best, rate, strength), strength), default=None)
-        return {"unigram": best, "discount": rate, "pair": best_pair}
-
 
 def count_scores(
     deviations: FloatArray, pairs: PairCounts, between: FloatArray, token_ids: Sequence[NDArray[np.integer]]

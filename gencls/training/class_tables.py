@@ -8,6 +8,7 @@ import torch
 from gencls.data.errors import three_parts
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
+from gencls.diffusion.smoothing import choose_smoothing
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts
@@ -29,19 +30,17 @@ def check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
 def fit_statistics(
     denoiser: Denoiser, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
 ) -> tuple[ClassStatistics, Smoothing]:
-    """Count the classes' tokens and pairs, and choose the smoothing of their tables on the validation texts."""
-    statistics = ClassStatistics.from_texts(
-        texts.token_ids,
-        texts.labels,
-        texts.folds,
-        texts.n_classes,
-        denoiser.vocab_size,
-        embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
-        ridge=config.embedding_ridge,
-    )
-    smoothing = statistics.choose_smoothing(
-        validation.token_ids,
-        validation.labels,
+    """Count the classes' tokens and pairs, and choose the smoothing of their tables.
+
+    The labelled training texts choose, each by the tables of the other folds, and the validation texts with them.
+    """
+    statistics = _statistics(denoiser, texts, config)
+    told = slice(texts.n_labelled)
+    smoothing = choose_smoothing(
+        statistics,
+        [*texts.token_ids[told], *validation.token_ids],
+        np.concatenate([texts.labels[told], validation.labels]),
+        np.concatenate([texts.folds[told], np.full(len(validation.labels), -1)]),
         unigram=config.smoothing,
         pair=config.pair_smoothing,
         discount=config.discount,
@@ -50,15 +49,35 @@ def fit_statistics(
     return statistics, smoothing
 
 
+def _statistics(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -> ClassStatistics:
+    return ClassStatistics.from_texts(
+        texts.token_ids,
+        texts.labels,
+        texts.folds,
+        texts.n_classes,
+        denoiser.vocab_size,
+        embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
+        ridge=config.embedding_ridge,
+    )
+
+
 def set_statistics(
     denoiser: Denoiser,
     backbone: Backbone,
     texts: TrainingTexts,
     validation: TokenizedSplit,
     config: TrainConfig,
+    *,
+    chosen: Smoothing | None = None,
 ) -> Smoothing:
-    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training."""
-    statistics, chosen = fit_statistics(denoiser, texts, validation, config)
+    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training.
+
+    With the smoothing that was `chosen` before, or one that is chosen here; returns it.
+    """
+    if chosen is None:
+        statistics, chosen = fit_statistics(denoiser, texts, validation, config)
+    else:
+        statistics = _statistics(denoiser, texts, config)
     full = statistics.table(**chosen)
     denoiser.set_unigram(
         None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),

@@ -95,7 +95,8 @@ class TrainConfig:
     n_folds : int
         Folds of the cross-fitted class unigrams.
     smoothing, pair_smoothing : tuple of float
-        Candidates for the counts of tokens and of pairs; the validation split chooses. No pair candidates: no pairs.
+        Candidates for the counts of tokens and of pairs; see `gencls.diffusion.smoothing` for the choice. No pair
+        candidates: no pairs.
     discount : tuple of float
         Candidates of absolute discounting, beside the additive `smoothing` of the tokens.
     embedding_ridge : float, optional

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def train_denoiser(
     ----------
     backbone : Backbone
     train, validation : TokenizedSplit
-        Validation chooses the smoothing of the class unigrams.
+        The validation texts, and the training texts cross-fitted, choose the smoothing of the class tables.
     label_names : sequence of C str
     config : TrainConfig
     folder : Path
@@ -103,7 +103,7 @@ def train_denoiser(
     ------
     ValueError
         If a class has no training text with a token, there is no validation text, or the folder holds another
-        training, or one with other validation texts.
+        training, one with other validation texts, or one of a version that chose the smoothing otherwise.
     """
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,18 +115,19 @@ def train_denoiser(
     transduction = None
     if unlabelled is not None:
         transduction = transduced(denoiser, texts, validation, unlabelled, config)
-        texts = _training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
+        joined = _training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
+        texts = replace(joined, n_labelled=len(texts.labels))
     identity = training_identity(texts, label_names, config)
     validation_digest = texts_digest(validation.token_ids, validation.labels)
     old_plan = kept_plan(folder, identity, validation_digest)
     check_lengths(texts.token_ids, denoiser.frame, row_limit(denoiser))
     denoiser.to(device or torch.device("cpu"))
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
-    smoothing = set_statistics(denoiser, backbone, texts, validation, config)
+    smoothing = set_statistics(denoiser, backbone, texts, validation, config, chosen=old_plan.get("smoothing"))
     head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.can_fit_head else 0.0
     stages = _stages(texts, config)
-    identities = {"identity": identity, "validation": validation_digest}
-    plan = make_plan(stages, denoiser, config, folder, time_budget, bf16=bf16, **identities)
+    kept: dict[str, Any] = {"bf16": bf16, "identity": identity, "validation": validation_digest, "smoothing": smoothing}
+    plan = make_plan(stages, denoiser, config, folder, time_budget, **kept)
     stage_options = {
         "bf16": bf16,
         "checkpoint_steps": config.checkpoint_steps,

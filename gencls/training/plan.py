@@ -18,6 +18,7 @@ from gencls.data.storage import read_json, write_json
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
+from gencls.diffusion.statistics import Smoothing
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import SCORING_OPTIONS, TrainConfig
 from gencls.training.examples import ScheduledExamples, TrainingTexts
@@ -50,17 +51,20 @@ def kept_plan(folder: Path, identity: str, validation: str | None = None) -> dic
     identity : str
         See `training_identity`.
     validation : str, optional
-        Digest of the validation texts, which a plan of an older run does not have.
+        Digest of the validation texts, for a training that has classes.
 
     Raises
     ------
     ValueError
-        If the folder holds a training of other data or options: its checkpoints would be resumed silently.
+        If the folder holds a training of other data or options: its checkpoints would be resumed silently. Or one of a
+        version that chose the smoothing otherwise: its later steps would be trained with other tables.
     """
     path = folder / PLAN
     plan: dict[str, Any] = read_json(path) if path.exists() else {}
     if plan.get("identity", identity) != identity:
         raise _refusal(f"checkpoints of another training in {folder.name}")
+    if plan and validation is not None and "smoothing" not in plan:
+        raise _refusal(f"checkpoints of an older version, which chose its smoothing otherwise, in {folder.name}")
     if plan.get("validation", validation) != validation:
         raise _refusal(f"checkpoints of a training with other validation texts in {folder.name}")
     return plan
@@ -118,8 +122,9 @@ def make_plan(
     bf16: bool,
     identity: str,
     validation: str | None = None,
+    smoothing: Smoothing | None = None,
 ) -> dict[str, Any]:
-    """Fix the step counts once; a resumed run reads them back, so that it ends where the first would have."""
+    """Fix the step counts and the smoothing once; a resumed run reads them back and ends where the first would have."""
     if plan := kept_plan(folder, identity, validation):
         if plan.get("time_budget", time_budget) != time_budget:
             told = "%s was planned for a time budget of %s minutes, which is kept; %s is not used"
@@ -128,7 +133,7 @@ def make_plan(
     plan = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
     plan |= {"time_budget": time_budget, "bf16": bf16, "identity": identity}
     if validation is not None:
-        plan["validation"] = validation
+        plan |= {"validation": validation, "smoothing": smoothing}
     if time_budget is not None:
 
         def fitting(examples: ScheduledExamples, share: float, hybrid_weight: float) -> int:

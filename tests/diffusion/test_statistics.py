@@ -1,4 +1,4 @@
-"""Class statistics of a training set: cross-fitting, and the choice of the smoothing."""
+"""Class statistics of a training set: tables of all texts, and of all but a fold."""
 
 from __future__ import annotations
 
@@ -62,39 +62,6 @@ def test_table_of_all_texts_is_the_unigram_module():
     assert not found.pair_deviations.any()
 
 
-def test_pairs_are_chosen_where_only_they_tell_the_classes_apart():
-    """Both classes use both tokens equally often; one alternates them, the other repeats them."""
-    generator = np.random.default_rng(0)
-
-    def text(label):
-        start = generator.integers(0, 2)
-        return (start + np.arange(12)) % 2 if label else (start + np.arange(12) // 6) % 2
-
-    labels = np.arange(40) % 2
-    texts, held = [text(label) for label in labels], [text(label) for label in labels]
-    statistics = of(texts, labels, np.arange(40) // 2 % F)
-    chosen = statistics.choose_smoothing(held, labels, unigram=(1.0, 3.0), pair=(1.0, 4.0))
-    assert chosen == {"unigram": 3.0, "discount": None, "pair": 4.0}  # all candidates are as good: the stronger
-    table = statistics.table(**chosen)
-    assert np.abs(table.deviations).max() < 0.1 < np.abs(table.pair_deviations).max()
-
-
-def test_no_pair_candidates_no_pairs():
-    texts, labels, folds = make()
-    chosen = of(texts, labels, folds).choose_smoothing(texts, labels, unigram=(1.0,), pair=())
-    assert chosen == {"unigram": 1.0, "discount": None, "pair": None}
-
-
-def test_smoothing_is_chosen_by_validation_accuracy():
-    """One rare token points the wrong way in training: weak smoothing believes it, strong smoothing does not."""
-    texts = [np.array([0] * 6 + [1] * 4)] * 20 + [np.array([1] * 6 + [0] * 4)] * 20 + [np.array([2, 2])]
-    labels = np.array([0] * 20 + [1] * 21)
-    statistics = of(texts, labels, np.arange(41) % F)
-    held, wanted = [np.array([0, 0, 1, 2]), np.array([1, 1, 0])], np.array([0, 1])
-    assert statistics.choose_smoothing(held, wanted, unigram=(0.01, 200.0), pair=())["unigram"] == 200.0
-    assert statistics.choose_smoothing(held[1:], wanted[1:], unigram=(0.01,), pair=())["unigram"] == 0.01
-
-
 def test_a_class_whose_texts_are_all_in_one_fold():
     """Without that fold nothing is known of the class: its tables must stay finite, or the loss would not."""
     texts, folds = [np.array([0, 1, 0, 1]), np.array([2, 3, 2, 3]), np.array([2, 3])], np.array([0, 1, 2])
@@ -114,23 +81,6 @@ def test_deviations_of_pairs_start_from_shares_that_sum_to_one():
     sizes = statistics.counts.sum(axis=(0, 2)) + 1.0 * V
     shares = np.exp(table.deviations) * (sizes / sizes.sum())[:, None]
     np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-12)
-
-
-def test_discounts_are_chosen_where_a_small_class_needs_them():
-    """Additive smoothing gives a class of one text so much of every token that it loses its own."""
-    generator = np.random.default_rng(0)
-    large = [generator.integers(0, V, size=30) for _ in range(60)]
-    texts, labels = [*large, np.array([0, 0, 0, 1])], np.array([0] * 60 + [1])
-    statistics = of(texts, labels, np.arange(61) % F)
-    held, wanted = [np.array([0, 0, 1]), np.array([V - 1, V - 1, 2])], np.array([1, 0])
-    options = {"unigram": (50.0,), "pair": ()}
-    assert statistics.choose_smoothing(held, wanted, **options)["discount"] is None
-    log_prior = np.log([0.7, 0.3])
-    chosen = statistics.choose_smoothing(held, wanted, discount=(0.5,), log_prior=log_prior, **options)
-    assert chosen == {"unigram": 50.0, "discount": 0.5, "pair": None}
-    # without the prior both are right, and the additive smoothing is taken
-    weak = {"unigram": (0.1,), "pair": ()}
-    assert statistics.choose_smoothing(held, wanted, discount=(0.5,), **weak)["discount"] is None
 
 
 def test_cross_fitted_tables_with_discounts_are_finite():

@@ -11,7 +11,6 @@ from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.pairs import PairCounts
 from gencls.diffusion.statistics import ClassStatistics
 from gencls.diffusion.unigram import (
     assign_folds,
@@ -183,24 +182,6 @@ def test_cross_fitting_removes_the_leak():
     )
     assert leaky > 0.95
     assert abs(honest - 0.5) < 4 * 0.5 / np.sqrt(200)
-
-
-def test_smoothing_is_chosen_on_validation_and_ties_go_to_the_stronger():
-    counts = np.array([[0.0, 90.0, 10.0], [1.0, 10.0, 89.0]])
-    no_pairs = PairCounts(np.zeros(0, dtype=np.int64), np.zeros((1, 2, 0)), 3)
-
-    def choose(texts, labels, candidates):
-        statistics = ClassStatistics(counts[None], no_pairs)
-        chosen = statistics.choose_smoothing(texts, labels, unigram=candidates, pair=())
-        assert chosen["pair"] is None
-        return chosen["unigram"]
-
-    easy = [np.array([1, 1]), np.array([2, 2])]
-    assert choose(easy, np.array([0, 1]), (0.1, 10.0, 1.0)) == 10.0
-    # token 0 was seen once, in class 1, and points the wrong way: only strong smoothing gets this text right
-    hard = [np.array([0, 1])]
-    assert choose(hard, np.array([0]), (0.001, 1.0)) == 1.0
-    assert choose(hard, np.array([1]), (0.001, 1.0)) == 0.001
 
 
 def test_discounted_frequencies_by_hand_and_in_sum():

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
+from gencls.training import class_tables
 from gencls.training.examples import TokenizedSplit
 from gencls.training.loop import last_complete_checkpoint, steps_within
 from gencls.training.plan import collator
@@ -184,15 +185,22 @@ def test_other_validation_texts_are_refused(trained, train, split):
             train(folder, held=held)
 
 
-def test_a_run_from_before_the_digest_of_the_validation_texts_is_resumed(tmp_path, trained, train, split):
+def test_a_run_of_a_version_that_chose_the_smoothing_otherwise_is_refused(tmp_path, trained, train):
+    """Its later steps would be trained with other tables than its first ones."""
     shutil.copytree(trained[0], tmp_path / "run")
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    assert plan.pop("validation")
+    assert plan.pop("smoothing") == trained[1].record["smoothing"]
     (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
-    steps = []
-    train(tmp_path / "run", held=split(20, seed=2), call={"on_step": steps.append})
-    assert steps == []
-    assert json.loads((tmp_path / "run" / "plan.json").read_text()) == plan
+    with pytest.raises(ValueError, match=r"Expected .*; got .* older version.* in run\. Give"):
+        train(tmp_path / "run")
+
+
+def test_a_resumed_run_keeps_its_smoothing(tmp_path, trained, train, monkeypatch):
+    shutil.copytree(trained[0], tmp_path / "run")
+    monkeypatch.setattr(class_tables, "fit_statistics", None)
+    again = train(tmp_path / "run")
+    assert again.record["smoothing"] == trained[1].record["smoothing"]
+    torch.testing.assert_close(again.denoiser.state_dict(), trained[1].denoiser.state_dict(), rtol=0, atol=0)
 
 
 def test_scoring_options_may_change_between_lives(trained, train):
@@ -214,6 +222,7 @@ def test_plan_is_read_back(tmp_path, train, caplog):
 def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
     """The plan said three steps, the machine was slower: the resume must not add the missing ones."""
     plan = {"adapt_steps": 3, "class_steps": 3, "time_budget": 1e-9}
+    plan["smoothing"] = {"unigram": 1.0, "discount": None, "pair": None}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     first, steps = train(tmp_path), []
     again = train(tmp_path, call={"on_step": steps.append})

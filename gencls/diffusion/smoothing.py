@@ -1,0 +1,134 @@
+r"""How much the class tables are smoothed: as loses least on texts that took no part in them.
+
+Every training text is scored with the tables of the texts outside its fold (cross-fitting), so that all of them choose,
+and not a validation split alone, which is too small to tell the candidates apart. Judged is the decision's loss at the
+best temperature, which the classifier sets later anyway: counts are far too sure of themselves, and plain losses would
+punish that, not the mistakes.
+
+.. math:: \min_T \; -\sum_i \log \mathrm{softmax}_c \frac{\log P(c) + s_{ic}}{T} \Big|_{c = y_i}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix
+from scipy.special import logsumexp
+
+from gencls.diffusion.pairs import pair_places
+from gencls.diffusion.statistics import ClassStatistics, Smoothing
+
+FloatArray = NDArray[np.float64]
+#: Of log T.
+_TEMPERATURES = (-3.0, 7.0)
+
+
+def choose_smoothing(
+    statistics: ClassStatistics,
+    token_ids: Sequence[NDArray[np.integer]],
+    labels: NDArray[np.integer],
+    folds: NDArray[np.integer],
+    *,
+    unigram: Sequence[float],
+    pair: Sequence[float],
+    discount: Sequence[float] = (),
+    log_prior: FloatArray | float = 0.0,
+) -> Smoothing:
+    """Choose the smoothing of the tokens alone, then, with it, that of the pairs.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+    token_ids : sequence of N ndarray of shape (L,)
+    labels : ndarray of shape (N,), integer
+    folds : ndarray of shape (N,), integer
+        The fold that a text was counted in; -1 for texts that were not counted. Texts of a class that has no token
+        outside their fold are left out.
+    unigram, pair, discount : sequence of float
+        Candidates; discounts go with the weakest of the additive smoothings. Equals go to the stronger smoothing, and
+        to the additive one.
+    log_prior : ndarray of shape (C,), nats, optional
+        Class priors of the decision; equal ones by default.
+
+    Returns
+    -------
+    Smoothing
+    """
+    parts = [
+        _part(statistics, [token_ids[row] for row in rows.tolist()], labels[rows], fold if fold >= 0 else None)
+        for fold in np.unique(folds)
+        for rows in [np.flatnonzero(folds == fold)]
+    ]
+
+    def loss(strength: float, rate: float | None, pair_strength: float | None) -> float:
+        def scored(part: _Part) -> FloatArray:
+            table = statistics.table(
+                unigram=strength, discount=rate, pair=pair_strength, without_fold=part.without_fold
+            )
+            scores = part.tokens @ table.deviations.T
+            return scores if pair_strength is None else scores + part.pairs @ table.pair_deviations.T
+
+        joint = np.concatenate([scored(part) for part in parts]) + log_prior
+        return tempered_loss(joint, np.concatenate([part.labels for part in parts]))
+
+    candidates: list[tuple[float, float | None]] = [(strength, None) for strength in sorted(unigram, reverse=True)]
+    candidates += [(min(unigram), rate) for rate in sorted(discount, reverse=True)]
+    best, rate = min(candidates, key=lambda candidate: loss(candidate[0], candidate[1], None))
+    best_pair = min(sorted(pair, reverse=True), key=lambda strength: loss(best, rate, strength), default=None)
+    return {"unigram": best, "discount": rate, "pair": best_pair}
+
+
+def tempered_loss(joint: FloatArray, labels: NDArray[np.integer]) -> float:
+    """Return the mean loss, nats, of softmax(joint / T) at the best T for log joints (N, C); 0 without a text."""
+    if not len(labels):
+        return 0.0
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        scaled = joint / np.exp(log_temperature)
+        return float(np.mean(logsumexp(scaled, axis=1) - scaled[rows, labels]))
+
+    return float(minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded").fun)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Texts that are scored with the same tables: counts of their tokens (n, V) and pairs (n, P)."""
+
+    tokens: csr_matrix
+    pairs: csr_matrix
+    labels: NDArray[np.integer]
+    without_fold: int | None
+
+
+def _part(
+    statistics: ClassStatistics,
+    token_ids: Sequence[NDArray[np.integer]],
+    labels: NDArray[np.integer],
+    without_fold: int | None,
+) -> _Part:
+    sizes = statistics.counts.sum(axis=(0, 2))
+    if without_fold is not None:
+        sizes = sizes - statistics.counts[without_fold].sum(axis=1)
+    kept = np.flatnonzero(sizes[labels] > 0)
+    texts = [token_ids[row] for row in kept.tolist()]
+    places = [pair_places(statistics.pairs, ids) for ids in texts]
+    return _Part(
+        _counts(texts, statistics.counts.shape[-1]),
+        _counts(places, len(statistics.pairs.keys)),
+        labels[kept],
+        without_fold,
+    )
+
+
+def _counts(rows: Sequence[NDArray[np.integer]], n_columns: int) -> csr_matrix:
+    """Return how often each column is named in each row."""
+    ends = np.cumsum([0, *(len(row) for row in rows)])
+    columns = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+    counts = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), n_columns))
+    counts.sum_duplicates()
+    return counts
