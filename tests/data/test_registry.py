@@ -49,7 +49,9 @@ def test_a_published_class_of_one_text_is_let_through() -> None:
 def test_chinese_reviews() -> None:
     dataset = load_dataset("chinese_reviews")
     assert dataset.label_names == ("negative", "positive")
-    assert dataset.splits["train"].texts == ["不好", "太差", "失望", "很好", "非常好"]
+    assert dataset.splits["train"].texts == ["不好", "太差", "失望", "很好", "非常好"], (
+        "the first of each, without its copies"
+    )
 
 
 def test_a_data_set_of_the_hub_only() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gencls.data import load_dataset
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-from gencls.evaluation.runs import load_run_data, train_run
+from gencls.evaluation.runs import cut_splits, load_run_data, train_run
 from gencls.evaluation.seen_texts import UNLABELLED, texts_without_labels, was_trained_on
 from gencls.training.config import TrainConfig
 
@@ -142,3 +143,15 @@ def test_a_run_that_did_not_note_its_unlabelled_texts_says_so_and_notes_them(wit
     assert "not known: train it again" in caplog.text
     train_run(data, with_others, CONFIG, unlabelled=others)
     assert was_trained_on(with_others, {})(text)
+
+
+def test_copies_in_the_test_split_are_said(tmp_path, toy, table, caplog):
+    """They are no evidence of their own, and an interval that counts them is too narrow."""
+    rows = toy(120)
+    few = load_dataset(str(table(tmp_path / "few.csv", rows)))
+    cut_splits(few, None, 0)
+    assert "copies" not in caplog.text
+    texts = [[*column, *column] for column in rows]
+    splits = cut_splits(load_dataset(str(table(tmp_path / "twice.csv", texts))), None, 0)
+    n_test = len(splits["test"])
+    assert f"{n_test // 2} of {n_test} test texts of" in caplog.text
