@@ -8,8 +8,8 @@ With n(u, v) the count of the pair, :math:`e(u, v) = n(u)\, n(v) / N` what indep
 Added to the log unigram of v beside a visible left neighbour u it is the bigram model
 :math:`p(v \mid u) \propto n(u, v) + \kappa\, n(u)\, p(v)`: counts smoothed towards the unigram. An unseen pair adds
 nothing, so the table is sparse. With both neighbours visible the softmax gives :math:`p(v \mid u)\, p(w \mid v)`
-normalised, the bigram model of both sides. `PairBias` adds the entries, and the denoiser's gate learns how much they
-count beside the network.
+normalised, the bigram model of both sides. `NeighbourBias` adds the entries, and the denoiser's gate learns how much
+they count beside the network.
 """
 
 from __future__ import annotations

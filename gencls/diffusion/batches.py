@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
@@ -47,25 +48,24 @@ class EncodedPositions:
     ----------
     hidden : Tensor of shape (G, n, D)
         Hidden states: G = 1 where all classes share them, else one set for each asked class.
-    left, right : Tensor of shape (n,), int64
-        Visible neighbours, -1 where there is none.
+    neighbours : Tensor of shape (n, 4), int64
+        See `visible_neighbours`.
     """
 
     hidden: Tensor
-    left: Tensor
-    right: Tensor
+    neighbours: Tensor
 
     def __len__(self) -> int:
-        return len(self.left)
+        return len(self.neighbours)
 
     @classmethod
     def cat(cls, parts: Sequence[EncodedPositions]) -> EncodedPositions:
         """Join positions; their number is filled up to a multiple of `PROJECTION_ROWS` with copies of the first."""
-        left, right = (torch.cat([getattr(part, name) for part in parts]) for name in ("left", "right"))
+        neighbours = torch.cat([part.neighbours for part in parts])
         hidden = torch.cat([part.hidden for part in parts], dim=1)
-        n_rows = -(-len(left) // PROJECTION_ROWS) * PROJECTION_ROWS
+        n_rows = -(-len(neighbours) // PROJECTION_ROWS) * PROJECTION_ROWS
         hidden = filled(hidden.transpose(0, 1), n_rows).transpose(0, 1)
-        return cls(hidden, filled(left, n_rows), filled(right, n_rows))
+        return cls(hidden, filled(neighbours, n_rows))
 
 
 @dataclass
@@ -77,8 +77,7 @@ class ScoredPositions:
     class_ids: Tensor
     folds: Tensor | None
     targets: Tensor
-    left: Tensor
-    right: Tensor
+    neighbours: Tensor
 
     def chunks(self, n_rows: int) -> Iterator[tuple[int, ScoredPositions]]:
         """Cut in chunks of exactly `n_rows`, the last one filled up; also give how many rows of each are real."""
@@ -133,10 +132,13 @@ def filled(part: Tensor, n_rows: int) -> Tensor:
     return torch.cat([part, part[:1].expand(n_rows - len(part), *part.shape[1:])])
 
 
-def visible_neighbours(batch: RowBatch, mask_id: int) -> tuple[Tensor, Tensor]:
-    """Return the visible token to the left and to the right of each scored position, -1 where it is hidden."""
+def visible_neighbours(batch: RowBatch, mask_id: int) -> Tensor:
+    """Return the visible tokens around each scored position, (n, 4), int64; -1 where there is none.
+
+    Two on the left and two on the right, in the order of the text.
+    """
     seen = torch.where(batch.input_ids == mask_id, -1, batch.input_ids)
-    nothing = seen.new_full((len(seen), 1), -1)
-    left = torch.cat([nothing, seen[:, :-1]], dim=1)[batch.scored]
-    right = torch.cat([seen[:, 1:], nothing], dim=1)[batch.scored]
-    return left, right
+    padded = functional.pad(seen, (2, 2), value=-1)
+    n_positions = seen.shape[1]
+    around = [padded[:, 2 + step : 2 + step + n_positions] for step in (-2, -1, 1, 2)]
+    return torch.stack([tokens[batch.scored] for tokens in around], dim=1)

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from gencls.diffusion.batches import RowBatch, ScoredPositions, visible_neighbours
 from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
-from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.neighbours import NeighbourBias
 from gencls.diffusion.parts import Backbone, without_dropout
 from gencls.diffusion.reader import Reader, attend_by
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
@@ -54,7 +54,7 @@ class Denoiser(Reader):
         tied = self._input_embeddings() is backbone.projection
         self.untied_projection = None if tied else backbone.projection
         self.bias = nn.Parameter(backbone.bias.clone().float())
-        self.pairs = PairBias(n_classes, self.vocab_size)
+        self.pairs = NeighbourBias(n_classes, self.vocab_size)
         self.gate = nn.Linear(width, 2)
         nn.init.zeros_(self.gate.weight)
         nn.init.ones_(self.gate.bias)
@@ -89,14 +89,14 @@ class Denoiser(Reader):
             self.bias.copy_(log_frequencies)
         self.class_bias[:-1] = deviations.to(self.class_bias)
 
-    def use_training_tables(self, deviations: Tensor | None, pair_deviations: Tensor | None) -> None:
-        """Use cross-fitted tables while training: unigrams (F, C, V) and pairs (F, C, P); None ends that."""
+    def use_training_tables(self, deviations: Tensor | None, neighbour_deviations: Tensor | None) -> None:
+        """Use cross-fitted tables in training: unigrams (F, C, V), pairs and triples (F, C, P + T); None ends that."""
         self._training_bias = self.pairs.training_values = None
         if deviations is not None:
             empty = deviations.new_zeros(deviations.shape[0], 1, deviations.shape[2])
             self._training_bias = torch.cat([deviations, empty], dim=1).flatten(0, 1).to(self.class_bias)
-        if pair_deviations is not None:
-            self.pairs.training_values = pair_deviations.to(self.pairs.values)
+        if neighbour_deviations is not None:
+            self.pairs.training_values = neighbour_deviations.to(self.pairs.values)
 
     def train(self, mode: bool = True) -> Denoiser:
         """Switch the mode; on a CPU the fused attention is slow backward, the plain one slow forward."""
@@ -185,9 +185,9 @@ class Denoiser(Reader):
     def _additions(self, scored: ScoredPositions) -> Additions:
         table, index = self._table_of(scored)
         used, index = index.unique(return_inverse=True)  # of folds times classes, few are in a batch
-        left, right, class_ids, folds = scored.left, scored.right, scored.class_ids, scored.folds
+        neighbours, class_ids, folds = scored.neighbours, scored.class_ids, scored.folds
         entries = [
-            self.pairs.entries(left[rows], right[rows], class_ids[rows], None if folds is None else folds[rows])
+            self.pairs.entries(neighbours[rows], class_ids[rows], None if folds is None else folds[rows])
             for rows in row_chunks(len(index))
         ]
         return Additions(table[used], index, entries)
@@ -202,9 +202,9 @@ class Denoiser(Reader):
         self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor | None, features: Tensor, gate: Tensor
     ) -> ScoredPositions:
         rows = batch.scored.nonzero()[:, 0]
-        left, right = visible_neighbours(batch, self.frame.mask)
+        neighbours = visible_neighbours(batch, self.frame.mask)
         folds = None if fold_ids is None else fold_ids[rows]
-        return ScoredPositions(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], left, right)
+        return ScoredPositions(features, gate, class_ids[rows], folds, batch.target_ids[batch.scored], neighbours)
 
     def _log_probs(self, scored: ScoredPositions) -> Tensor:
         logits = self._logits(scored)
@@ -219,7 +219,7 @@ class Denoiser(Reader):
         logits = functional.linear(scored.features, self.projection).float()
         with torch.autocast(logits.device.type, enabled=False):  # biases of several nats are added in float32
             logits = torch.addmm(logits, chosen, torch.cat([table, self.bias[None]]))
-        entries = self.pairs.entries(scored.left, scored.right, scored.class_ids, scored.folds)
+        entries = self.pairs.entries(scored.neighbours, scored.class_ids, scored.folds)
         return self._add_pairs(logits, scored, entries)
 
     def _add_pairs(self, logits: Tensor, scored: ScoredPositions, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:

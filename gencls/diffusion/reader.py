@@ -18,7 +18,7 @@ from gencls.diffusion.adapters import GroupedEncoder, grouped_encoder, without_a
 from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.batches import EncodedPositions, RowBatch, filled, visible_neighbours
 from gencls.diffusion.conditioning import Adapter, Conditional, Conditioning
-from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.neighbours import NeighbourBias
 from gencls.diffusion.tokens import TokenFrame
 from gencls.diffusion.vocabulary import (
     PROJECTION_ROWS,
@@ -42,7 +42,7 @@ class Reader(nn.Module):
     network: Conditioning
     bias: nn.Parameter
     class_bias: Tensor
-    pairs: PairBias
+    pairs: NeighbourBias
     gate: nn.Linear
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Reader(nn.Module):
         """
         with torch.autocast(batch.input_ids.device.type, enabled=dtype == torch.float16, dtype=torch.float16):
             hidden = self._hidden(batch, class_ids, dtype)
-        return EncodedPositions(hidden, *visible_neighbours(batch, self.frame.mask))
+        return EncodedPositions(hidden, visible_neighbours(batch, self.frame.mask))
 
     def _hidden(self, batch: RowBatch, class_ids: Sequence[int], dtype: torch.dtype) -> Tensor:
         inputs = batch.input_ids, batch.attention_mask, batch.scored
@@ -153,7 +153,7 @@ class Reader(nn.Module):
         self, hidden: Tensor, positions: EncodedPositions, group: list[int], places: Tensor, token_ids: Tensor
     ) -> Tensor:
         """Read classes that share hidden states (n, D)."""
-        network, neighbours = self.network, (positions.left, positions.right)
+        network, neighbours = self.network, positions.neighbours
         chunks = hidden.split(PROJECTION_ROWS)  # how many positions are read together must not change a kernel
         device = hidden.device.type
         short = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -178,17 +178,17 @@ class Reader(nn.Module):
         self,
         features: Tensor,
         gate: Tensor,
-        neighbours: tuple[Tensor, Tensor],
+        neighbours: Tensor,
         places: Tensor,
         targets: Tensor,
         index: int,
     ) -> Tensor:
         """The logits of the asked tokens, in chunks of a fixed size."""
-        parts, (left, right) = [], neighbours
+        parts = []
         for start in range(0, len(places), PROJECTION_ROWS):
             size = min(PROJECTION_ROWS, len(places) - start)
             at, tokens = (filled(value[start : start + size], PROJECTION_ROWS) for value in (places, targets))
-            pairs = self.pairs.lookup(left[at], tokens, index) + self.pairs.lookup(tokens, right[at], index)
+            pairs = self.pairs.lookup(neighbours[at], tokens, index)
             weights = (self.projection, self.bias, self.class_bias[index][tokens])
             parts.append(target_logits(features[at], gate[at], tokens, *weights, pairs)[:size])
         return torch.cat(parts) if parts else gate.new_zeros(0)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.neighbours import NeighbourBias
 from gencls.diffusion.tiles import TileEntries
 
 #: Rows of the vocabulary projection computed at once without gradients. Always this many (short chunks are padded),
@@ -95,8 +95,8 @@ def log_normalisers(
     features: Tensor,
     inputs: Sequence[Tensor],
     class_ids: Sequence[int],
-    pairs: PairBias,
-    neighbours: tuple[Tensor, Tensor],
+    pairs: NeighbourBias,
+    neighbours: Tensor,
     pair_gate: Tensor,
 ) -> Tensor:
     """Return log Z of each position under each class, float32, nats.
@@ -109,16 +109,15 @@ def log_normalisers(
     inputs : sequence of C Tensor of shape (n, R + 4)
         See `class_inputs`.
     class_ids : sequence of C int
-    pairs : PairBias
-    neighbours : tuple of Tensor of shape (n,), int64
-        Visible left and right token, -1 where there is none.
+    pairs : NeighbourBias
+    neighbours : Tensor of shape (n, 4), int64
+        See `gencls.diffusion.batches.visible_neighbours`.
     pair_gate : Tensor of shape (n,), float32
 
     Returns
     -------
     Tensor of shape (C, n)
     """
-    left, right = neighbours
     buffers = _Buffers.of(features, table.shared[0].shape[1])
     parts = []
     for start in range(0, len(features), PROJECTION_ROWS):
@@ -128,7 +127,7 @@ def log_normalisers(
             features[rows],
             [values[rows] for values in inputs],
             list(class_ids),
-            pairs.by_tile(left[rows], right[rows], pair_gate[rows], TILE),
+            pairs.by_tile(neighbours[rows], pair_gate[rows], TILE),
             buffers,
         )
         with torch.autocast(features.device.type, enabled=False):  # it would copy every tile to float32 for its sum

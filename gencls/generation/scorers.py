@@ -94,18 +94,18 @@ class DenoiserScorer:
         self.n_forwards += len(positions.hidden)
         for start in range(0, len(positions), CHUNK):
             places = slice(start, start + CHUNK)
-            part = EncodedPositions(positions.hidden[:, places], positions.left[places], positions.right[places])
+            part = EncodedPositions(positions.hidden[:, places], positions.neighbours[places])
             yield torch.stack([self._of_class(part, place, index) for place, index in enumerate(class_ids)])
 
     def _of_class(self, positions: EncodedPositions, place: int, index: int) -> Tensor:
         """The logits (n, V) under the class at a place of the asked ones."""
         hidden = positions.hidden[min(place, len(positions.hidden) - 1)]
-        classes = torch.full_like(positions.left, index)
+        classes = torch.full_like(positions.neighbours[:, 0], index)
         logits = self._project(self._features(hidden, classes, index))
         if index < max(self.denoiser.n_classes, len(self.denoiser.pairs.values)):
             gate = self.denoiser.gate(hidden.float())
             logits.add_(gate[:, :1] * self.denoiser.class_bias[index])
-            rows, columns, values = self.denoiser.pairs.entries(positions.left, positions.right, classes, None)
+            rows, columns, values = self.denoiser.pairs.entries(positions.neighbours, classes, None)
             logits.view(-1).index_add_(0, rows * self.vocab_size + columns, values * gate[rows, 1])
         return logits
 

@@ -13,7 +13,8 @@ from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import EncodedPositions, RowBatch, frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.pairs import PairBias, PairCounts, count_pairs, pair_deviations, pair_scores
+from gencls.diffusion.neighbours import NeighbourBias
+from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pair_scores
 
 C, V = 3, 99
 MODES = ["independent", "adapter", "conditional", "prompt"]
@@ -91,10 +92,16 @@ def test_pair_scores_against_a_loop():
     assert np.abs(expected).max() > 0.1
 
 
+def around(left, right):
+    """Neighbours of which the second ones are hidden."""
+    nothing = np.full_like(left, -1)
+    return torch.from_numpy(np.stack([nothing, left, right, nothing], axis=1))
+
+
 @pytest.mark.parametrize("with_folds", [False, True])
 def test_entries_against_a_dense_loop(with_folds):
     keys, values = random_table()
-    bias = PairBias(C, V)
+    bias = NeighbourBias(C, V)
     bias.set_table(torch.from_numpy(keys), torch.from_numpy(values))
     tables, folds = np.stack([values, 2 * values, -values]), None
     generator = np.random.default_rng(2)
@@ -103,7 +110,7 @@ def test_entries_against_a_dense_loop(with_folds):
     classes, fold_of = generator.integers(0, C + 1, size=40), generator.integers(1, 3, size=40)
     if with_folds:
         bias.training_values, folds = torch.from_numpy(tables).float(), torch.from_numpy(fold_of)
-    rows, columns, found = bias.entries(*(torch.from_numpy(a) for a in (left, right, classes)), folds)
+    rows, columns, found = bias.entries(around(left, right), torch.from_numpy(classes), folds)
     added = torch.zeros(40, V).index_put((rows, columns), found, accumulate=True)
     expected = np.zeros((40, V))
     for row in range(40):
@@ -202,7 +209,7 @@ def test_safetensors_round_trip_with_another_number_of_pairs(tmp_path, n_pairs):
 def test_a_state_without_pairs_is_reported_as_missing():
     state = {name: value for name, value in make().state_dict().items() if not name.startswith("pairs.")}
     missing, _ = make(seed=1).load_state_dict(state, strict=False)
-    assert sorted(missing) == ["pairs.keys", "pairs.values"]
+    assert sorted(missing) == ["pairs.keys", "pairs.triple_keys", "pairs.triple_values", "pairs.values"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -220,23 +227,29 @@ def test_encode_and_read_add_the_pairs_of_each_class(mode):
 
 def test_lookup_against_the_dense_table():
     keys, values = random_table()
-    bias, table = PairBias(C, V), dense(keys, values)
+    bias, table = NeighbourBias(C, V), dense(keys, values)
     generator = np.random.default_rng(4)
     first, second = generator.integers(-1, 35, size=(2, 500))
-    assert not bias.lookup(torch.from_numpy(first), torch.from_numpy(second), 0).any()  # an empty table
+    nothing = np.full_like(first, -1)
+    asked = around(first, nothing), torch.from_numpy(second)
+    assert not bias.lookup(*asked, 0).any()  # an empty table
     bias.set_table(torch.from_numpy(keys), torch.from_numpy(values))
     for index in range(C + 1):
         expected = np.where((first >= 0) & (second >= 0), table[index, first, second], 0.0)
-        found = bias.lookup(torch.from_numpy(first), torch.from_numpy(second), index)
+        found = bias.lookup(*asked, index)
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+        found = bias.lookup(around(nothing, second), torch.from_numpy(first), index)
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
         assert expected.any() == (index < C)
 
 
 def test_a_neighbour_that_is_missing_is_not_taken_for_another_pair():
     """-1 * V + second is a negative key, and first * V - 1 is that of the pair (first - 1, V - 1)."""
-    bias = PairBias(1, V)
+    bias = NeighbourBias(1, V)
     bias.set_table(torch.tensor([0, 6 * V + V - 1]), torch.tensor([[1.0, 2.0]]))
-    assert bias.lookup(torch.tensor([7, -1, 6]), torch.tensor([-1, 0, V - 1]), 0).tolist() == [0.0, 0.0, 2.0]
+    nothing = np.full(3, -1)
+    seen = around(np.array([7, -1, 6]), nothing)
+    assert bias.lookup(seen, torch.tensor([-1, 0, V - 1]), 0).tolist() == [0.0, 0.0, 2.0]
 
 
 def test_gradients_reach_the_gate_of_the_pairs():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gencls.diffusion import vocabulary
-from gencls.diffusion.pairs import PairBias
+from gencls.diffusion.neighbours import LEFT, RIGHT, SECOND_LEFT, NeighbourBias
 from gencls.diffusion.vocabulary import (
     PROJECTION_ROWS,
     TILE,
@@ -35,15 +35,14 @@ class Output:
     class_bias: Tensor
     maps: Tensor
     own: Tensor
-    pairs: PairBias
+    pairs: NeighbourBias
     features: Tensor
     low: Tensor
     gate: Tensor
-    left: Tensor
-    right: Tensor
+    neighbours: Tensor
 
     @classmethod
-    def random(cls, n_rows, *, vocab_size=V, size=1.0, seed=0):
+    def random(cls, n_rows, *, vocab_size=V, size=1.0, seed=0, with_triples=False):
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape):
@@ -51,12 +50,22 @@ class Output:
 
         class_bias, maps, own = normal(C + 1, vocab_size), normal(C + 1, WIDTH, RANK), normal(C + 1, WIDTH)
         class_bias[C], maps[C], own[C] = 0.0, 0.0, 0.0
-        pairs = PairBias(C, vocab_size)
+        pairs = NeighbourBias(C, vocab_size)
         tokens = torch.randint(5, 60, (2, 900), generator=generator) * (vocab_size // 60)
         keys = (tokens[0] * vocab_size + tokens[1]).unique()
         pairs.set_table(keys, normal(C, len(keys)))
         left, right = torch.randint(5, 60, (2, n_rows), generator=generator) * (vocab_size // 60)
         left[::5], right[::3] = -1, -1
+        beyond = torch.full_like(left, -1)
+        if with_triples:
+            triples = torch.randint(5, 12, (3, 400), generator=generator) * (vocab_size // 60)
+            triple_keys = ((triples[0] * vocab_size + triples[1]) * vocab_size + triples[2]).unique()
+            pairs.set_table(keys, normal(C, len(keys)), triple_keys, normal(C, len(triple_keys)))
+            near = torch.randint(5, 12, (4, n_rows), generator=generator) * (vocab_size // 60)
+            near[:, ::2][[SECOND_LEFT, RIGHT]], near[LEFT, ::7] = -1, -1
+            neighbours = near.t().contiguous()
+        else:
+            neighbours = torch.stack([beyond, left, right, beyond], dim=1)
         return cls(
             projection=normal(vocab_size, WIDTH) * 0.3 * size,
             bias=normal(vocab_size) * 2 - 8,
@@ -67,8 +76,7 @@ class Output:
             features=normal(n_rows, WIDTH),
             low=normal(n_rows, RANK) * 0.3,
             gate=1 + 0.5 * normal(n_rows, 2),
-            left=left,
-            right=right,
+            neighbours=neighbours,
         )
 
     def features_of(self, index):
@@ -82,14 +90,27 @@ class Output:
         logits = features @ self.projection.double().t() + self.bias.double()
         logits += gate[:, :1] * self.class_bias[index].double()
         if index < C:
+            size = len(self.bias)
             table = torch.zeros(len(self.bias) ** 2, dtype=torch.float64)
             table[self.pairs.keys] = self.pairs.values[index].double()
             table = table.view(len(self.bias), -1)
+            triples = dict(
+                zip(self.pairs.triple_keys.tolist(), self.pairs.triple_values[index].double().tolist(), strict=True)
+            )
             for row in range(len(logits)):
-                if self.left[row] >= 0:
-                    logits[row] += gate[row, 1] * table[self.left[row]]
-                if self.right[row] >= 0:
-                    logits[row] += gate[row, 1] * table[:, self.right[row]]
+                second_left, left, right, second_right = self.neighbours[row].tolist()
+                if left >= 0:
+                    logits[row] += gate[row, 1] * table[left]
+                if right >= 0:
+                    logits[row] += gate[row, 1] * table[:, right]
+                for key, value in triples.items():
+                    first, second, third = key // size**2, key // size % size, key % size
+                    if (first, second) == (second_left, left):
+                        logits[row, third] += gate[row, 1] * value
+                    if (first, third) == (left, right):
+                        logits[row, second] += gate[row, 1] * value
+                    if (second, third) == (right, second_right):
+                        logits[row, first] += gate[row, 1] * value
         return logits
 
     def table(self, dtype):
@@ -110,19 +131,20 @@ class Output:
     def log_z(self, classes, dtype=torch.float32):
         low = torch.zeros_like(self.low)
         inputs = [class_inputs((low if c == C else self.low).to(dtype), self.gate[:, :1]) for c in classes]
-        neighbours = self.left, self.right
         features = self.features.to(dtype)
-        return log_normalisers(self.table(dtype), features, inputs, classes, self.pairs, neighbours, self.gate[:, 1])
+        return log_normalisers(
+            self.table(dtype), features, inputs, classes, self.pairs, self.neighbours, self.gate[:, 1]
+        )
 
     @torch.no_grad()
     def logits_of(self, targets, index, dtype=torch.float32):
-        pairs = self.pairs.lookup(self.left, targets, index) + self.pairs.lookup(targets, self.right, index)
+        pairs = self.pairs.lookup(self.neighbours, targets, index)
         weights = self.projection, self.bias, self.class_bias[index][targets]
         features = self.features_of(index).to(dtype)
         return target_logits(features, self.gate, targets, *weights, pairs)
 
     def rows(self, index):
-        names = ("features", "low", "gate", "left", "right")
+        names = ("features", "low", "gate", "neighbours")
         return replace(self, **{name: getattr(self, name)[index] for name in names})
 
 
@@ -142,13 +164,13 @@ def dense(output):
 
 def test_normalisers_equal_a_dense_log_sum(output, dense):
     found = output.log_z(CLASSES)
-    assert found.shape == (len(CLASSES), len(output.left))
+    assert found.shape == (len(CLASSES), len(output.neighbours))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[:, :200].double(), dense.logsumexp(dim=2), **TIGHT)
 
 
 def test_true_logits_equal_the_dense_ones(output, dense):
-    targets = torch.randint(5, 60, (len(output.left),), generator=torch.Generator().manual_seed(7)) * (V // 60)
+    targets = torch.randint(5, 60, (len(output.neighbours),), generator=torch.Generator().manual_seed(7)) * (V // 60)
     for place, index in enumerate(CLASSES):
         expected = dense[place].gather(1, targets[:200, None])[:, 0]
         torch.testing.assert_close(output.logits_of(targets, index)[:200].double(), expected, **TIGHT)
@@ -161,7 +183,7 @@ def test_the_pairs_and_every_class_part_matter(output, dense):
     for name in ("class_bias", "maps", "own"):
         changed = replace(output, **{name: 0 * getattr(output, name)})
         assert (changed.log_z([1]) - log_z).abs().max() > 1e-2
-    alone = replace(output, left=torch.full_like(output.left, -1), right=torch.full_like(output.right, -1))
+    alone = replace(output, neighbours=torch.full_like(output.neighbours, -1))
     assert (alone.log_z([1]) - log_z).abs().max() > 1e-3
     assert torch.equal(alone.log_z([C]), output.log_z([C]))
 
@@ -173,7 +195,7 @@ def log_ratios(output, dtype, targets):
 
 def test_bfloat16_costs_log_ratios_little(output, dense):
     """Error of a token's log-ratio: without bias, and small against the ratio's own spread."""
-    targets = torch.randint(5, 60, (len(output.left),), generator=torch.Generator().manual_seed(7)) * (V // 60)
+    targets = torch.randint(5, 60, (len(output.neighbours),), generator=torch.Generator().manual_seed(7)) * (V // 60)
     exact = (dense[1] - dense[0]).gather(1, targets[:200, None])[:, 0]
     exact -= dense[1].logsumexp(dim=1) - dense[0].logsumexp(dim=1)
     error = log_ratios(output, torch.bfloat16, targets)[:200] - exact
@@ -202,7 +224,7 @@ def test_a_large_bias_keeps_its_digits_in_bfloat16():
     output = Output.random(PROJECTION_ROWS, vocab_size=600)
     output = replace(output, projection=0 * output.projection, class_bias=output.class_bias * 0)
     output.bias[:] = torch.linspace(-10.03, -3.01, 600)
-    output.left[:], output.right[:] = -1, -1
+    output.neighbours[:] = -1
     table = output.table(torch.bfloat16).classes[0][0]
     assert (table[-2:].float().sum(dim=0) - output.bias).abs().max() < 1e-3
     assert (table[-2].float() - output.bias).abs().max() > 0.01
@@ -226,13 +248,13 @@ def test_a_position_does_not_depend_on_the_rest_of_its_chunk(dtype):
     """Neither on its place, nor on whether others overflow."""
     output = Output.random(2 * PROJECTION_ROWS, seed=2)
     expected = output.log_z([0, C], dtype)
-    order = torch.randperm(len(output.left), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(output.neighbours), generator=torch.Generator().manual_seed(0))
     assert torch.equal(output.rows(order).log_z([0, C], dtype), expected[:, order])
     wild = replace(output, features=output.features.clone())
     wild.features[7] *= 100.0
     found = wild.log_z([0, C], dtype)
     assert found[:, 7].max() > 100
-    others = torch.arange(len(output.left)) != 7
+    others = torch.arange(len(output.neighbours)) != 7
     assert torch.equal(found[:, others], expected[:, others])
 
 
@@ -258,20 +280,40 @@ def test_a_small_vocabulary_and_one_of_whole_tiles(monkeypatch):
         torch.testing.assert_close(output.log_z(CLASSES).double(), expected, **TIGHT)
 
 
+def test_triples_count_where_two_of_their_tokens_are_seen():
+    output = Output.random(PROJECTION_ROWS, vocab_size=300, with_triples=True)
+    expected = torch.stack([output.dense(index).logsumexp(dim=1) for index in CLASSES])
+    torch.testing.assert_close(output.log_z(CLASSES).double(), expected, **TIGHT)
+    targets = torch.randint(5, 12, (PROJECTION_ROWS,), generator=torch.Generator().manual_seed(7)) * 5
+    for index in (0, C):
+        found = output.logits_of(targets, index).double()
+        wanted = output.dense(index).gather(1, targets[:, None])[:, 0]
+        torch.testing.assert_close(found, wanted, **TIGHT)
+    pairs = output.pairs
+    without = replace(output, pairs=NeighbourBias(C, 300))
+    without.pairs.set_table(pairs.keys, pairs.values)
+    assert (output.log_z([0]) - without.log_z([0])).abs().max() > 0.1
+    differing = output.pairs.lookup(output.neighbours, targets, 0) != without.pairs.lookup(
+        output.neighbours, targets, 0
+    )
+    assert 0 < differing.sum() < len(targets)
+
+
 def test_class_inputs_put_the_gate_before_the_ones():
     low, gate = torch.tensor([[2.0, 3.0]]), torch.tensor([[0.5]])
     assert class_inputs(low, gate).tolist() == [[2.0, 3.0, 0.5, 0.5, 1.0, 1.0]]
     assert class_inputs(low.bfloat16(), gate).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("with_triples", [False, True])
 @pytest.mark.parametrize("width", [7, 64, 100, 300, 1000])
-def test_entries_by_tile_against_the_dense_ones(width):
+def test_entries_by_tile_against_the_dense_ones(width, with_triples):
     vocab_size, n = 300, 50
-    output = Output.random(n, vocab_size=vocab_size)
+    output = Output.random(n, vocab_size=vocab_size, with_triples=with_triples)
     pairs, gates = output.pairs, output.gate[:, 1].contiguous()
-    tiles = pairs.by_tile(output.left, output.right, gates, width)
+    tiles = pairs.by_tile(output.neighbours, gates, width)
     for index in range(C + 1):
-        rows, columns, values = pairs.entries(output.left, output.right, torch.full((n,), index), None)
+        rows, columns, values = pairs.entries(output.neighbours, torch.full((n,), index), None)
         expected = torch.zeros(n, vocab_size).index_put((rows, columns), values * gates[rows], accumulate=True)
         parts = []
         for tile, start in enumerate(range(0, vocab_size, width)):
@@ -285,7 +327,7 @@ def test_entries_by_tile_against_the_dense_ones(width):
 
 def test_entries_by_tile_follow_a_new_table_and_an_empty_one():
     output = Output.random(20, vocab_size=300)
-    pairs, places = output.pairs, (output.left, output.right, output.gate[:, 1])
+    pairs, places = output.pairs, (output.neighbours, output.gate[:, 1])
     first = pairs.by_tile(*places, 64)
     assert len(first.cells) > 0
     pairs.set_table(pairs.keys, 2 * pairs.values)
