@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.pairs import FloatArray, PairCounts, count_pairs
+from gencls.diffusion.ngrams import FloatArray, NgramCounts, count_ngrams
 from gencls.diffusion.unigram import class_counts
 
 IntArray = NDArray[np.int64]
@@ -29,12 +29,12 @@ IntArray = NDArray[np.int64]
 SMOOTHING = 0.5
 
 
-def associations(pairs: PairCounts, counts: FloatArray, unigram: FloatArray, smoothing: float) -> FloatArray:
+def associations(pairs: NgramCounts, counts: FloatArray, unigram: FloatArray, smoothing: float) -> FloatArray:
     """Return the association of each pair.
 
     Parameters
     ----------
-    pairs : PairCounts
+    pairs : NgramCounts
         For the keys.
     counts : ndarray of shape (..., P)
         Counts of the pairs to use.
@@ -78,7 +78,7 @@ def association_table(
     training_values : ndarray of shape (F, P), nats
         Associations in the texts outside each fold.
     """
-    pairs = count_pairs(token_ids, np.zeros_like(folds), folds, 1, vocab_size, min_count=min_count)
+    pairs = count_ngrams(token_ids, np.zeros_like(folds), folds, 1, vocab_size, min_count=min_count)
     counts, unigram = pairs.counts[:, 0], class_counts(token_ids, folds, int(folds.max()) + 1, vocab_size)
     values = associations(pairs, counts.sum(axis=0), unigram.sum(axis=0), smoothing)
     others = associations(pairs, counts.sum(axis=0) - counts, unigram.sum(axis=0) - unigram, smoothing)

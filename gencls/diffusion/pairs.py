@@ -19,72 +19,22 @@ Smoothing towards "independent given the class" is what Dirichlet smoothing does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from gencls.diffusion.ngrams import NgramCounts
+
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class PairCounts:
-    """Counts of neighbouring tokens.
-
-    Attributes
-    ----------
-    keys : ndarray of shape (P,), int64
-        ``left * V + right`` of each kept pair, ascending.
-    counts : ndarray of shape (F, C, P), float64
-        By fold and class.
-    vocab_size : int
-        V.
-    """
-
-    keys: IntArray
-    counts: FloatArray
-    vocab_size: int
-
-
-def count_pairs(
-    token_ids: Sequence[NDArray[np.integer]],
-    labels: NDArray[np.integer],
-    folds: NDArray[np.integer],
-    n_classes: int,
-    vocab_size: int,
-    *,
-    min_count: int = 3,
-) -> PairCounts:
-    """Count the neighbouring tokens of training texts.
-
-    Parameters
-    ----------
-    token_ids : sequence of N ndarray of shape (L,)
-    labels, folds : ndarray of shape (N,), integer
-    n_classes, vocab_size : int
-    min_count : int
-        Pairs seen less often in all texts together are left out.
-
-    Returns
-    -------
-    PairCounts
-    """
-    n_folds = int(folds.max()) + 1
-    keys = [np.asarray(ids[:-1], dtype=np.int64) * vocab_size + ids[1:] for ids in token_ids]
-    group = np.repeat(folds * n_classes + labels, [len(key) for key in keys])
-    kept, place, total = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    frequent = total >= min_count
-    n_kept, new_place = int(frequent.sum()), np.cumsum(frequent) - 1
-    counted = frequent[place]  # filtered before the table is made: most pairs are rare
-    cells = group[counted] * n_kept + new_place[place[counted]]
-    counts = np.bincount(cells, minlength=n_folds * n_classes * n_kept).astype(np.float64)
-    return PairCounts(kept[frequent], counts.reshape(n_folds, n_classes, n_kept), vocab_size)
+def token_shares(class_deviation: FloatArray, log_prior: FloatArray) -> FloatArray:
+    """Return the log class shares of each token, (C, V), for deviations (C, V) and those of all tokens (C,)."""
+    share = class_deviation + log_prior[:, None]
+    return np.asarray(share - np.logaddexp.reduce(share, axis=0))
 
 
 def pair_deviations(
-    pairs: PairCounts,
+    pairs: NgramCounts,
     counts: FloatArray,
     class_deviation: FloatArray,
     log_prior: FloatArray,
@@ -94,7 +44,7 @@ def pair_deviations(
 
     Parameters
     ----------
-    pairs : PairCounts
+    pairs : NgramCounts
         For the keys.
     counts : ndarray of shape (C, P)
         Counts to use: all texts, or all but one fold.
@@ -110,28 +60,8 @@ def pair_deviations(
     ndarray of shape (C, P), nats
     """
     left, right = np.divmod(pairs.keys, pairs.vocab_size)
-    share = class_deviation + log_prior[:, None]
-    share = share - np.logaddexp.reduce(share, axis=0)
+    share = token_shares(class_deviation, log_prior)
     log_q = share[:, left] + share[:, right] - log_prior[:, None]
     log_q -= np.logaddexp.reduce(log_q, axis=0)
     smoothed = counts + smoothing * np.exp(log_q)
     return np.asarray(np.log(smoothed) - np.log(counts.sum(axis=0) + smoothing) - log_q)
-
-
-def pair_scores(pairs: PairCounts, deviations: FloatArray, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
-    """Return the summed deviations of all neighbouring pairs of texts, shape (N, C), nats."""
-    scores = np.zeros((len(token_ids), len(deviations)))
-    if not len(pairs.keys):
-        return scores
-    for row, ids in enumerate(token_ids):
-        scores[row] = deviations[:, pair_places(pairs, ids)].sum(axis=1)
-    return scores
-
-
-def pair_places(pairs: PairCounts, ids: NDArray[np.integer]) -> IntArray:
-    """Return where the kept ones of a text's neighbouring pairs stand in the table, (n,); ids of shape (L,)."""
-    if not len(pairs.keys):
-        return np.zeros(0, dtype=np.int64)
-    keys = np.asarray(ids[:-1], dtype=np.int64) * pairs.vocab_size + ids[1:]
-    place = np.minimum(np.searchsorted(pairs.keys, keys), len(pairs.keys) - 1)
-    return np.asarray(place[pairs.keys[place] == keys])

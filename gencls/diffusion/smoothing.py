@@ -19,7 +19,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 
-from gencls.diffusion.pairs import pair_places
+from gencls.diffusion.ngrams import ngram_places
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 
 FloatArray = NDArray[np.float64]
@@ -35,10 +35,11 @@ def choose_smoothing(
     *,
     unigram: Sequence[float],
     pair: Sequence[float],
+    triple: Sequence[float] = (),
     discount: Sequence[float] = (),
     log_prior: FloatArray | float = 0.0,
 ) -> Smoothing:
-    """Choose the smoothing of the tokens alone, then, with it, that of the pairs.
+    """Choose the smoothing of the tokens alone, then, with it, that of the pairs, and last that of the triples.
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ def choose_smoothing(
     folds : ndarray of shape (N,), integer
         The fold that a text was counted in; -1 for texts that were not counted. Texts of a class that has no token
         outside their fold are left out.
-    unigram, pair, discount : sequence of float
+    unigram, pair, triple, discount : sequence of float
         Candidates; discounts go with the weakest of the additive smoothings. Equals go to the stronger smoothing, and
-        to the additive one.
+        to the additive one. Triples are left out where that loses no more: few texts have too few of them.
     log_prior : ndarray of shape (C,), nats, optional
         Class priors of the decision; equal ones by default.
 
@@ -64,22 +65,26 @@ def choose_smoothing(
         for rows in [np.flatnonzero(folds == fold)]
     ]
 
-    def loss(strength: float, rate: float | None, pair_strength: float | None) -> float:
+    def loss(strength: float, rate: float | None, between: float | None = None, among: float | None = None) -> float:
+        smoothing: Smoothing = {"unigram": strength, "discount": rate, "pair": between, "triple": among}
+
         def scored(part: _Part) -> FloatArray:
-            table = statistics.table(
-                unigram=strength, discount=rate, pair=pair_strength, without_fold=part.without_fold
-            )
+            table = statistics.table(**smoothing, without_fold=part.without_fold)
             scores = part.tokens @ table.deviations.T
-            return scores if pair_strength is None else scores + part.pairs @ table.pair_deviations.T
+            if between is not None:
+                scores = scores + part.pairs @ table.pair_deviations.T
+            return np.asarray(scores if among is None else scores + part.triples @ table.triple_deviations.T)
 
         joint = np.concatenate([scored(part) for part in parts]) + log_prior
         return tempered_loss(joint, np.concatenate([part.labels for part in parts]))
 
     candidates: list[tuple[float, float | None]] = [(strength, None) for strength in sorted(unigram, reverse=True)]
     candidates += [(min(unigram), rate) for rate in sorted(discount, reverse=True)]
-    best, rate = min(candidates, key=lambda candidate: loss(candidate[0], candidate[1], None))
+    best, rate = min(candidates, key=lambda candidate: loss(*candidate))
     best_pair = min(sorted(pair, reverse=True), key=lambda strength: loss(best, rate, strength), default=None)
-    return {"unigram": best, "discount": rate, "pair": best_pair}
+    triples = [None, *sorted(triple, reverse=True)] if triple else [None]
+    best_triple = min(triples, key=lambda strength: loss(best, rate, best_pair, strength)) if triple else None
+    return {"unigram": best, "discount": rate, "pair": best_pair, "triple": best_triple}
 
 
 def tempered_loss(joint: FloatArray, labels: NDArray[np.integer]) -> float:
@@ -97,10 +102,11 @@ def tempered_loss(joint: FloatArray, labels: NDArray[np.integer]) -> float:
 
 @dataclass(frozen=True)
 class _Part:
-    """Texts that are scored with the same tables: counts of their tokens (n, V) and pairs (n, P)."""
+    """Texts that are scored with the same tables: counts of their tokens (n, V), pairs (n, P) and triples (n, T)."""
 
     tokens: csr_matrix
     pairs: csr_matrix
+    triples: csr_matrix
     labels: NDArray[np.integer]
     without_fold: int | None
 
@@ -116,10 +122,14 @@ def _part(
         sizes = sizes - statistics.counts[without_fold].sum(axis=1)
     kept = np.flatnonzero(sizes[labels] > 0)
     texts = [token_ids[row] for row in kept.tolist()]
-    places = [pair_places(statistics.pairs, ids) for ids in texts]
+    pairs, triples = (
+        _counts([ngram_places(known, ids) for ids in texts], len(known.keys))
+        for known in (statistics.pairs, statistics.triples)
+    )
     return _Part(
         _counts(texts, statistics.counts.shape[-1]),
-        _counts(places, len(statistics.pairs.keys)),
+        pairs,
+        triples,
         labels[kept],
         without_fold,
     )

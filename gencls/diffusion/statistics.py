@@ -1,4 +1,4 @@
-"""The class statistics of a training set in one object: tokens (`unigram`) and neighbouring pairs (`pairs`)."""
+"""The class statistics of a training set in one object: tokens (`unigram`), neighbouring `pairs` and `triples`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pair_scores
+from gencls.diffusion.ngrams import NgramCounts, count_ngrams, ngram_scores
+from gencls.diffusion.pairs import pair_deviations
 from gencls.diffusion.preferences import embedding_preferences
+from gencls.diffusion.triples import triple_deviations
 from gencls.diffusion.unigram import class_counts, class_deviations, discounted_deviations, log_frequencies
 
 FloatArray = NDArray[np.float64]
 
 
 class Smoothing(TypedDict):
-    """Smoothing of tokens and of pairs (None: no pairs), the keywords of `ClassStatistics.table`."""
+    """Smoothing of tokens, pairs and triples (None: none of them), the keywords of `ClassStatistics.table`."""
 
     unigram: float
     discount: float | None
     pair: float | None
+    triple: float | None
 
 
 @dataclass(frozen=True)
 class StatisticsTable:
-    """Smoothed tables, in nats: class-free log unigram (V,), deviations (C, V) and pair deviations (C, P)."""
+    """Smoothed tables, in nats: class-free log unigram (V,); deviations (C, V), of pairs (C, P) and triples (C, T)."""
 
     log_frequencies: FloatArray
     deviations: FloatArray
     pair_deviations: FloatArray
+    triple_deviations: FloatArray
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class ClassStatistics:
     Attributes
     ----------
     counts : ndarray of shape (F, C, V)
-    pairs : PairCounts
-        With counts of shape (F, C, P).
+    pairs, triples : NgramCounts
+        With counts of shape (F, C, P) and (F, C, T).
     embeddings : ndarray of shape (V, D), optional
         Word embeddings of a pretrained backbone: the additive smoothing of the tokens then is split between the classes
         as `gencls.diffusion.preferences` foretells, evenly without them.
@@ -50,7 +54,8 @@ class ClassStatistics:
     """
 
     counts: FloatArray
-    pairs: PairCounts
+    pairs: NgramCounts
+    triples: NgramCounts
     embeddings: NDArray[np.floating] | None = None
     ridge: float | None = None
     _preferences: dict[int | None, FloatArray] = field(default_factory=dict, repr=False, compare=False)
@@ -64,14 +69,17 @@ class ClassStatistics:
         n_classes: int,
         vocab_size: int,
         *,
+        with_triples: bool = False,
         embeddings: NDArray[np.floating] | None = None,
         ridge: float | None = None,
     ) -> ClassStatistics:
-        """Count training texts; see `count_pairs` and the attributes for the parameters."""
+        """Count training texts; see `count_ngrams` and the attributes for the parameters."""
         n_folds = int(folds.max()) + 1
         joint = class_counts(token_ids, folds * n_classes + labels, n_folds * n_classes, vocab_size)
-        pairs = count_pairs(token_ids, labels, folds, n_classes, vocab_size)
-        return cls(joint.reshape(n_folds, n_classes, vocab_size), pairs, embeddings, ridge)
+        counted = token_ids, labels, folds, n_classes, vocab_size
+        pairs = count_ngrams(*counted)
+        triples = count_ngrams(*counted, order=3) if with_triples else no_ngrams(n_folds, n_classes, vocab_size, 3)
+        return cls(joint.reshape(n_folds, n_classes, vocab_size), pairs, triples, embeddings, ridge)
 
     @property
     def n_folds(self) -> int:
@@ -83,6 +91,7 @@ class ClassStatistics:
         *,
         unigram: float,
         pair: float | None,
+        triple: float | None = None,
         discount: float | None = None,
         without_fold: int | None = None,
     ) -> StatisticsTable:
@@ -94,14 +103,16 @@ class ClassStatistics:
             Additive smoothing of the tokens: pseudo-counts of each class, on average over the classes.
         pair : float or None
             Smoothing of the pairs; None sets all pair deviations to zero.
+        triple : float, optional
+            Smoothing of the triples; their deviations are zero by default.
         discount : float, optional
             Absolute discounting of the classes' tokens; `unigram` then smooths the class-free unigram only.
         without_fold : int, optional
         """
-        counts, pair_counts = self.counts.sum(axis=0), self.pairs.counts.sum(axis=0)
-        if without_fold is not None:
-            counts = counts - self.counts[without_fold]
-            pair_counts = pair_counts - self.pairs.counts[without_fold]
+        counts, pair_counts, triple_counts = (
+            table.sum(axis=0) - (0.0 if without_fold is None else table[without_fold])
+            for table in (self.counts, self.pairs.counts, self.triples.counts)
+        )
         preferences: FloatArray | float = 1.0
         if discount is None:
             preferences = self._preferences_of(counts, without_fold)
@@ -114,8 +125,12 @@ class ClassStatistics:
         between = np.zeros(pair_counts.shape)
         if pair is not None:
             between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)
+        among = np.zeros(triple_counts.shape)
+        if triple is not None:
+            known = self.pairs, between, deviations, log_prior
+            among = triple_deviations(self.triples, triple_counts, *known, triple)
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
-        return StatisticsTable(total, deviations, between)
+        return StatisticsTable(total, deviations, between, among)
 
     def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
         """The fit of one table's counts, kept: it depends on no smoothing."""
@@ -126,13 +141,23 @@ class ClassStatistics:
         return self._preferences[without_fold]
 
     def scores(self, table: StatisticsTable, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
-        """Return the summed deviations of the tokens and pairs of texts, (N, C), nats: what counts alone say."""
-        return count_scores(table.deviations, self.pairs, table.pair_deviations, token_ids)
+        """Return the summed deviations of tokens, pairs and triples of texts, (N, C), nats: what counts alone say."""
+        runs = (self.pairs, table.pair_deviations), (self.triples, table.triple_deviations)
+        return count_scores(table.deviations, runs, token_ids)
+
+
+def no_ngrams(n_folds: int, n_classes: int, vocab_size: int, order: int) -> NgramCounts:
+    """Return counts of no run of tokens."""
+    return NgramCounts(np.zeros(0, dtype=np.int64), np.zeros((n_folds, n_classes, 0)), vocab_size, order)
 
 
 def count_scores(
-    deviations: FloatArray, pairs: PairCounts, between: FloatArray, token_ids: Sequence[NDArray[np.integer]]
+    deviations: FloatArray,
+    runs: Sequence[tuple[NgramCounts, FloatArray]],
+    token_ids: Sequence[NDArray[np.integer]],
 ) -> FloatArray:
-    """Return the summed deviations of tokens (C, V) and of pairs (C, P) in N texts, (N, C), nats."""
-    tokens = np.stack([deviations[:, ids].sum(axis=1) for ids in token_ids])
-    return np.asarray(tokens + pair_scores(pairs, between, token_ids))
+    """Return the summed deviations of tokens (C, V) and of runs of tokens (C, P) in N texts, (N, C), nats."""
+    scores = np.stack([deviations[:, ids].sum(axis=1) for ids in token_ids])
+    for known, values in runs:
+        scores = scores + ngram_scores(known, values, token_ids)
+    return np.asarray(scores)

@@ -18,7 +18,7 @@ from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.bidirectional import stay_in_place
-from gencls.diffusion.pairs import PairCounts
+from gencls.diffusion.ngrams import NgramCounts
 from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.statistics import count_scores
 from gencls.evaluation.costs import (
@@ -44,12 +44,16 @@ def fit_token_naive_bayes(classifier: DiffusionClassifier, data: Data) -> Fitted
 
 
 def own_count_scores(classifier: DiffusionClassifier, ids: Sequence[NDArray[np.int64]]) -> FloatArray:
-    """Return what the classifier's count tables, of tokens and of neighbouring pairs, say of texts: (N, C), nats."""
+    """Return what the classifier's count tables, of tokens, pairs and triples, say of texts: (N, C), nats."""
     denoiser = classifier.denoiser_
+    known = denoiser.pairs
     deviations = denoiser.class_bias[:-1].double().cpu().numpy()
     uncounted = np.zeros((0, len(deviations), 0))
-    pairs = PairCounts(denoiser.pairs.keys.cpu().numpy(), uncounted, denoiser.vocab_size)
-    return count_scores(deviations, pairs, denoiser.pairs.values.double().cpu().numpy(), ids)
+    runs = [
+        (NgramCounts(keys.cpu().numpy(), uncounted, denoiser.vocab_size, order), values.double().cpu().numpy())
+        for order, keys, values in ((2, known.keys, known.values), (3, known.triple_keys, known.triple_values))
+    ]
+    return count_scores(deviations, runs, ids)
 
 
 def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:

@@ -30,7 +30,7 @@ def check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
 def fit_statistics(
     denoiser: Denoiser, texts: TrainingTexts, validation: TokenizedSplit, config: TrainConfig
 ) -> tuple[ClassStatistics, Smoothing]:
-    """Count the classes' tokens and pairs, and choose the smoothing of their tables.
+    """Count the classes' tokens, pairs and, if asked for, triples, and choose the smoothing of their tables.
 
     The labelled training texts choose, each by the tables of the other folds, and the validation texts with them.
     """
@@ -43,6 +43,7 @@ def fit_statistics(
         np.concatenate([texts.folds[told], np.full(len(validation.labels), -1)]),
         unigram=config.smoothing,
         pair=config.pair_smoothing,
+        triple=config.triple_smoothing,
         discount=config.discount,
         log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
     )
@@ -56,6 +57,7 @@ def _statistics(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -
         texts.folds,
         texts.n_classes,
         denoiser.vocab_size,
+        with_triples=bool(config.triple_smoothing),
         embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
         ridge=config.embedding_ridge,
     )
@@ -70,7 +72,7 @@ def set_statistics(
     *,
     chosen: Smoothing | None = None,
 ) -> Smoothing:
-    """Set the class statistics of single tokens and of pairs, full for scoring and cross-fitted for training.
+    """Set the class statistics of single tokens, pairs and triples, full for scoring and cross-fitted for training.
 
     With the smoothing that was `chosen` before, or one that is chosen here; returns it.
     """
@@ -83,11 +85,14 @@ def set_statistics(
         None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),
         torch.from_numpy(full.deviations).float(),
     )
-    keys = torch.from_numpy(statistics.pairs.keys).to(denoiser.bias.device)
-    denoiser.pairs.set_table(keys, torch.from_numpy(full.pair_deviations))
+    pairs, triples = (torch.from_numpy(known.keys) for known in (statistics.pairs, statistics.triples))
+    values = torch.from_numpy(full.pair_deviations), torch.from_numpy(full.triple_deviations)
+    denoiser.pairs.set_table(pairs, values[0], triples, values[1])
     folds = [statistics.table(**chosen, without_fold=fold) for fold in range(statistics.n_folds)]
     denoiser.use_training_tables(
         torch.from_numpy(np.stack([table.deviations for table in folds])).float(),
-        torch.from_numpy(np.stack([table.pair_deviations for table in folds])).float(),
+        torch.from_numpy(
+            np.stack([np.concatenate([table.pair_deviations, table.triple_deviations], axis=1) for table in folds])
+        ).float(),
     )
     return chosen

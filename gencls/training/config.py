@@ -94,9 +94,9 @@ class TrainConfig:
         Keep the word embeddings (and the tied projection) as pretrained.
     n_folds : int
         Folds of the cross-fitted class unigrams.
-    smoothing, pair_smoothing : tuple of float
-        Candidates for the counts of tokens and of pairs; see `gencls.diffusion.smoothing` for the choice. No pair
-        candidates: no pairs.
+    smoothing, pair_smoothing, triple_smoothing : tuple of float
+        Candidates for the counts of tokens, of pairs and of three tokens in a row; see `gencls.diffusion.smoothing` for
+        the choice. No candidates: no pairs, no triples.
     discount : tuple of float
         Candidates of absolute discounting, beside the additive `smoothing` of the tokens.
     embedding_ridge : float, optional
@@ -146,6 +146,7 @@ class TrainConfig:
     n_folds: int = 8
     smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    triple_smoothing: tuple[float, ...] = ()
     discount: tuple[float, ...] = ()
     embedding_ridge: float | None = None
     n_steps: int = 2
@@ -195,7 +196,7 @@ class TrainConfig:
                 raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))
         if not all(0 < value < 1 for value in self.discount):
             raise ValueError(three_parts("discounts between 0 and 1", str(self.discount), "Give (0.3, 0.5, 0.7)."))
-        for name, fewest in (("smoothing", 1), ("pair_smoothing", 0)):
+        for name, fewest in (("smoothing", 1), ("pair_smoothing", 0), ("triple_smoothing", 0)):
             values = getattr(self, name)
             if len(values) < fewest or not all(value > 0 for value in values):
                 raise ValueError(three_parts(f"positive candidates for {name}", str(values), "Give (1.0,)."))

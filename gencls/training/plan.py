@@ -39,6 +39,7 @@ _LATER_OPTIONS = (
     "discount",
     "adapter_layers",
     "embedding_ridge",
+    "triple_smoothing",
 )
 
 

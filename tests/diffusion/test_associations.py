@@ -10,7 +10,7 @@ from gencls.diffusion.associations import SMOOTHING, associations, set_associati
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.language_model import LanguageModel, class_free_denoiser
-from gencls.diffusion.pairs import PairCounts, count_pairs
+from gencls.diffusion.ngrams import NgramCounts, count_ngrams
 from gencls.generation.scorers import DenoiserScorer
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model
@@ -26,7 +26,7 @@ def texts(n_texts: int = 12, seed: int = 0) -> list[np.ndarray]:
 def test_an_association_in_closed_form() -> None:
     # N = 8, counts 2 and 4: expected 1, seen 3 times, smoothing 2
     unigram = np.array([2.0, 4.0, 2.0, 0.0]) - SMOOTHING
-    found = associations(PairCounts(np.array([1]), np.zeros((1, 1, 1)), 4), np.array([3.0]), unigram, 2.0)
+    found = associations(NgramCounts(np.array([1]), np.zeros((1, 1, 1)), 4), np.array([3.0]), unigram, 2.0)
     np.testing.assert_allclose(found, [np.log(1 + 3 / 2)], rtol=1e-12)
 
 
@@ -37,7 +37,7 @@ def test_the_denoiser_starts_as_the_bigram_model_of_both_sides() -> None:
     set_associations(denoiser, ids, folds, 1.5)
     log_p = torch.randn(V, generator=torch.Generator().manual_seed(0))
     denoiser.set_unigram(log_p, torch.zeros(0, V))
-    pairs = count_pairs(ids, 0 * folds, folds, 1, V, min_count=1)
+    pairs = count_ngrams(ids, 0 * folds, folds, 1, V, min_count=1)
     unigram = np.bincount(np.concatenate(ids), minlength=V).astype(float)
     table = np.zeros((V, V))
     values = associations(pairs, pairs.counts.sum(axis=(0, 1)), unigram, 1.5)

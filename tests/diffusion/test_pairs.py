@@ -14,7 +14,8 @@ from gencls.diffusion.batches import EncodedPositions, RowBatch, frame_rows
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.neighbours import NeighbourBias
-from gencls.diffusion.pairs import PairCounts, count_pairs, pair_deviations, pair_scores
+from gencls.diffusion.ngrams import NgramCounts, count_ngrams, ngram_scores
+from gencls.diffusion.pairs import pair_deviations
 
 C, V = 3, 99
 MODES = ["independent", "adapter", "conditional", "prompt"]
@@ -25,7 +26,7 @@ def one_pair(counts, share_left, share_right, prior, smoothing):
     """Deviations (C,) of the pair (0, 1) where the tokens have the given shares of the classes."""
     with np.errstate(divide="ignore"):
         deviations = np.log(np.stack([share_left, share_right], axis=1) / np.asarray(prior)[:, None])
-    pairs = PairCounts(np.array([1]), np.zeros((1, 2, 1)), 2)
+    pairs = NgramCounts(np.array([1]), np.zeros((1, 2, 1)), 2)
     return pair_deviations(pairs, np.array(counts, float)[:, None], deviations, np.log(prior), smoothing)[:, 0]
 
 
@@ -55,16 +56,16 @@ def test_no_count_is_no_deviation_and_much_smoothing_is_none():
 def test_counting_by_hand():
     texts = [np.array(ids) for ids in ([0, 1, 1], [0, 1], [2], [1, 1, 1], [2, 0])]
     labels, folds = np.array([0, 1, 1, 1, 0]), np.array([0, 1, 1, 0, 1])
-    pairs = count_pairs(texts, labels, folds, 2, 3, min_count=2)
+    pairs = count_ngrams(texts, labels, folds, 2, 3, min_count=2)
     assert pairs.keys.tolist() == [0 * 3 + 1, 1 * 3 + 1]  # (2, 0) was seen once
     assert pairs.counts.tolist() == [[[1, 1], [0, 2]], [[0, 0], [1, 0]]]
-    assert count_pairs(texts, labels, folds, 2, 3, min_count=1).keys.tolist() == [1, 4, 6]
+    assert count_ngrams(texts, labels, folds, 2, 3, min_count=1).keys.tolist() == [1, 4, 6]
 
 
 def test_texts_without_any_pair():
-    pairs = count_pairs([np.array([1]), np.array([], dtype=int)], np.array([0, 1]), np.array([0, 1]), 2, 3)
+    pairs = count_ngrams([np.array([1]), np.array([], dtype=int)], np.array([0, 1]), np.array([0, 1]), 2, 3)
     assert pairs.counts.shape == (2, 2, 0)
-    assert pair_scores(pairs, np.zeros((2, 0)), [np.array([1, 2, 0])]).tolist() == [[0.0, 0.0]]
+    assert ngram_scores(pairs, np.zeros((2, 0)), [np.array([1, 2, 0])]).tolist() == [[0.0, 0.0]]
 
 
 def dense(keys, values):
@@ -87,8 +88,8 @@ def test_pair_scores_against_a_loop():
     generator, table = np.random.default_rng(1), dense(*random_table())
     texts = [generator.integers(5, 40, size=length) for length in (0, 1, 2, 30)]
     expected = [[sum(table[c, u, v] for u, v in pairwise(ids)) for c in range(C)] for ids in texts]
-    pairs = PairCounts(keys, np.zeros((1, C, len(keys))), V)
-    np.testing.assert_allclose(pair_scores(pairs, values, texts), expected, atol=1e-12)
+    pairs = NgramCounts(keys, np.zeros((1, C, len(keys))), V)
+    np.testing.assert_allclose(ngram_scores(pairs, values, texts), expected, atol=1e-12)
     assert np.abs(expected).max() > 0.1
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gencls.diffusion.conditioning import ConditioningConfig
-from gencls.diffusion.pairs import count_pairs
+from gencls.diffusion.ngrams import count_ngrams
 from gencls.diffusion.preferences import embedding_preferences
-from gencls.diffusion.statistics import ClassStatistics
+from gencls.diffusion.statistics import ClassStatistics, no_ngrams
 from gencls.diffusion.unigram import class_counts, class_deviations
 
 V, D = 40, 5
@@ -114,7 +114,8 @@ def test_a_fold_is_fitted_without_its_own_texts():
     rest = [texts[1], texts[3]]
     alone = ClassStatistics(
         class_counts(rest, labels[[1, 3]], 2, V)[None],
-        count_pairs(rest, labels[[1, 3]], np.zeros(2, dtype=int), 2, V),
+        count_ngrams(rest, labels[[1, 3]], np.zeros(2, dtype=int), 2, V),
+        no_ngrams(1, 2, V, 3),
         embeddings,
         0.1,
     )

@@ -94,13 +94,13 @@ def test_equals_go_to_the_stronger_and_to_the_additive_one():
     statistics = of(texts, labels, np.arange(8) // 2)
     options = {"unigram": (1.0, 9.0, 3.0), "pair": (2.0, 8.0, 4.0), "discount": (0.5,)}
     chosen = choose_smoothing(statistics, texts, labels, np.full(8, -1), **options)
-    assert chosen == {"unigram": 9.0, "discount": None, "pair": 8.0}
+    assert chosen == {"unigram": 9.0, "discount": None, "pair": 8.0, "triple": None}
 
 
 def test_no_pair_candidates_no_pairs():
     texts, labels, folds = drawn(20, 0)
     chosen = choose_smoothing(of(texts, labels, folds), texts, labels, folds, unigram=(1.0,), pair=())
-    assert chosen == {"unigram": 1.0, "discount": None, "pair": None}
+    assert chosen == {"unigram": 1.0, "discount": None, "pair": None, "triple": None}
 
 
 def test_discounts_are_chosen_where_a_small_class_needs_them():
@@ -136,7 +136,7 @@ def test_texts_without_tokens_or_pairs_are_no_trouble():
     assert chosen["pair"] in options["pair"]
     pair, two = [np.array([3, 4])] * 2, np.arange(2)  # no class has a text outside of its fold
     alone = choose_smoothing(of(pair, two, two), pair, two, two, **options)
-    assert alone == {"unigram": 3.0, "discount": None, "pair": 8.0}
+    assert alone == {"unigram": 3.0, "discount": None, "pair": 8.0, "triple": None}
 
 
 def test_the_loss_is_that_of_the_best_temperature():

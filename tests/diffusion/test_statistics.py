@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gencls.diffusion.pairs import count_pairs
-from gencls.diffusion.statistics import ClassStatistics
+from gencls.diffusion.ngrams import count_ngrams
+from gencls.diffusion.statistics import ClassStatistics, no_ngrams
 from gencls.diffusion.unigram import class_counts, class_deviations
 
 C, V, F = 2, 12, 4
@@ -34,8 +34,10 @@ def test_cross_fitted_table_is_the_table_without_the_folds_texts(fold):
     np.testing.assert_allclose(found.deviations, alone.deviations, atol=1e-12)
     np.testing.assert_allclose(found.log_frequencies, alone.log_frequencies, atol=1e-12)
     # the rest alone would leave out other rare pairs: count them all, and compare those that both have
-    pairs = count_pairs(rest, labels[keep], np.zeros(len(keep), dtype=int), C, V, min_count=1)
-    expected = ClassStatistics(class_counts(rest, labels[keep], C, V)[None], pairs).table(unigram=0.5, pair=2.0)
+    pairs = count_ngrams(rest, labels[keep], np.zeros(len(keep), dtype=int), C, V, min_count=1)
+    expected = ClassStatistics(class_counts(rest, labels[keep], C, V)[None], pairs, no_ngrams(1, C, V, 3)).table(
+        unigram=0.5, pair=2.0
+    )
     place = {key: column for column, key in enumerate(pairs.keys.tolist())}
     for column, key in enumerate(statistics.pairs.keys.tolist()):
         wanted = expected.pair_deviations[:, place[key]] if key in place else np.zeros(C)

@@ -222,7 +222,7 @@ def test_plan_is_read_back(tmp_path, train, caplog):
 def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
     """The plan said three steps, the machine was slower: the resume must not add the missing ones."""
     plan = {"adapt_steps": 3, "class_steps": 3, "time_budget": 1e-9}
-    plan["smoothing"] = {"unigram": 1.0, "discount": None, "pair": None}
+    plan["smoothing"] = {"unigram": 1.0, "discount": None, "pair": None, "triple": None}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     first, steps = train(tmp_path), []
     again = train(tmp_path, call={"on_step": steps.append})
