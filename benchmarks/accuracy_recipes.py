@@ -89,7 +89,9 @@ _CPU = {
         "adapt_steps": 1000,
         "class_steps": 500,
         "smoothing": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-        "pair_smoothing": (4.0, 8.0, 16.0, 32.0, 64.0),
+        "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        # words are of one to four characters: on cross-fitted training texts the tables gain a point from triples
+        "triple_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
     },
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
