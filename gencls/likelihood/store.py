@@ -230,6 +230,8 @@ def scorer_fingerprint(module: object) -> str:
     digest = hashlib.blake2b(type(module).__qualname__.encode(), digest_size=16)
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"|{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        if not value.numel():  # an empty one may have strides that no view has
+            continue
         # as raw bytes: numpy has no bfloat16
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
