@@ -83,7 +83,7 @@ class NeighbourBias(nn.Module):
             As many rows as `values`.
         """
         if triple_keys is None or triple_values is None:
-            triple_keys, triple_values = keys[:0], values[:, :0]
+            triple_keys, triple_values = keys.new_zeros(0), values.new_zeros(len(values), 0)
         device = self.keys.device
         self.keys, self.triple_keys = (known.to(device).contiguous() for known in (keys, triple_keys))
         self.values, self.triple_values = (known.float().to(device).contiguous() for known in (values, triple_values))
@@ -93,8 +93,8 @@ class NeighbourBias(nn.Module):
         # how many there are is a fact of the data: take the shapes from the saved tables; older ones have no triples
         if prefix + "keys" in state_dict and prefix + "values" in state_dict:
             keys, values = state_dict[prefix + "keys"], state_dict[prefix + "values"]
-            triple_keys = state_dict.setdefault(prefix + "triple_keys", keys[:0])
-            triple_values = state_dict.setdefault(prefix + "triple_values", values[:, :0])
+            triple_keys = state_dict.setdefault(prefix + "triple_keys", keys.new_zeros(0))
+            triple_values = state_dict.setdefault(prefix + "triple_values", values.new_zeros(len(values), 0))
             self.set_table(keys, values, triple_keys, triple_values)
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
 
