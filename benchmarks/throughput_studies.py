@@ -89,7 +89,8 @@ def denoiser_of(backbone: Backbone, trained: Denoiser, n_classes: int, config: C
     denoiser = Denoiser(copy.deepcopy(backbone), n_classes, config).to(trained.bias.device)
     source = torch.arange(n_classes, device=trained.bias.device) % trained.n_classes
     denoiser.set_unigram(trained.bias.detach(), trained.class_bias[source])
-    denoiser.pairs.set_table(trained.pairs.keys, trained.pairs.values[source])
+    known = trained.pairs
+    denoiser.pairs.set_table(known.keys, known.values[source], known.triple_keys, known.triple_values[source])
     return denoiser.eval()
 
 

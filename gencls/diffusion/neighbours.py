@@ -9,6 +9,7 @@ the tables, with their deviations (`gencls.diffusion.pairs`, `gencls.diffusion.t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,7 @@ class NeighbourBias(nn.Module):
         self.training_values: Tensor | None = None
         self._index: _ContextIndex | None = None
         self._tiles: TileIndex | None = None
+        self._joined: Tensor | None = None
 
     def set_table(
         self, keys: Tensor, values: Tensor, triple_keys: Tensor | None = None, triple_values: Tensor | None = None
@@ -87,7 +89,7 @@ class NeighbourBias(nn.Module):
         device = self.keys.device
         self.keys, self.triple_keys = (known.to(device).contiguous() for known in (keys, triple_keys))
         self.values, self.triple_values = (known.float().to(device).contiguous() for known in (values, triple_values))
-        self._index = self._tiles = None
+        self._index = self._tiles = self._joined = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # how many there are is a fact of the data: take the shapes from the saved tables; older ones have no triples
@@ -97,6 +99,10 @@ class NeighbourBias(nn.Module):
             triple_values = state_dict.setdefault(prefix + "triple_values", values.new_zeros(len(values), 0))
             self.set_table(keys, values, triple_keys, triple_values)
         super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is derived from the tables, and larger than they are."""
+        return {**self.__dict__, "_index": None, "_tiles": None, "_joined": None}
 
     def entries(self, neighbours: Tensor, class_ids: Tensor, fold_ids: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the non-zero additions to logits.
@@ -178,7 +184,12 @@ class NeighbourBias(nn.Module):
 
     def _all_values(self) -> Tensor:
         """The deviations of pairs, then of triples, (C, P + T)."""
-        return torch.cat([self.values, self.triple_values], dim=1) if len(self.triple_keys) else self.values
+        if not len(self.triple_keys):
+            return self.values
+        if self._joined is None or self._joined.device != self.values.device:
+            with torch.inference_mode(False):  # kept, and used in training too
+                self._joined = torch.cat([self.values, self.triple_values], dim=1)
+        return self._joined
 
     def _contexts(self, neighbours: Tensor) -> Tensor:
         """Return the contexts of n positions, (K, n), -1 for those with no entry; K is 2, with triples 5."""

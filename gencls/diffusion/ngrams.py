@@ -83,6 +83,8 @@ def count_ngrams(
 def ngram_scores(known: NgramCounts, deviations: FloatArray, token_ids: Sequence[NDArray[np.integer]]) -> FloatArray:
     """Return the summed deviations (C, P) of all kept runs of texts, shape (N, C), nats."""
     scores = np.zeros((len(token_ids), len(deviations)))
+    if not len(known.keys):
+        return scores
     for row, ids in enumerate(token_ids):
         scores[row] = deviations[:, ngram_places(known, ids)].sum(axis=1)
     return scores

@@ -83,7 +83,7 @@ def choose_smoothing(
     best, rate = min(candidates, key=lambda candidate: loss(*candidate))
     best_pair = min(sorted(pair, reverse=True), key=lambda strength: loss(best, rate, strength), default=None)
     triples = [None, *sorted(triple, reverse=True)] if triple else [None]
-    best_triple = min(triples, key=lambda strength: loss(best, rate, best_pair, strength)) if triple else None
+    best_triple = min(triples, key=lambda strength: 0.0 if not triple else loss(best, rate, best_pair, strength))
     return {"unigram": best, "discount": rate, "pair": best_pair, "triple": best_triple}
 
 

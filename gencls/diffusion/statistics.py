@@ -109,10 +109,7 @@ class ClassStatistics:
             Absolute discounting of the classes' tokens; `unigram` then smooths the class-free unigram only.
         without_fold : int, optional
         """
-        counts, pair_counts, triple_counts = (
-            table.sum(axis=0) - (0.0 if without_fold is None else table[without_fold])
-            for table in (self.counts, self.pairs.counts, self.triples.counts)
-        )
+        counts = _without(self.counts, without_fold)
         preferences: FloatArray | float = 1.0
         if discount is None:
             preferences = self._preferences_of(counts, without_fold)
@@ -122,11 +119,13 @@ class ClassStatistics:
         # smoothed as the deviations are: their class shares then sum to one, also where a class is in one fold only
         sizes = (counts + unigram * preferences).sum(axis=1)
         log_prior = np.log(sizes / sizes.sum())
-        between = np.zeros(pair_counts.shape)
+        between = np.zeros(self.pairs.counts.shape[1:])
         if pair is not None:
+            pair_counts = _without(self.pairs.counts, without_fold)
             between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)
-        among = np.zeros(triple_counts.shape)
+        among = np.zeros(self.triples.counts.shape[1:])
         if triple is not None:
+            triple_counts = _without(self.triples.counts, without_fold)
             known = self.pairs, between, deviations, log_prior
             among = triple_deviations(self.triples, triple_counts, *known, triple)
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
@@ -144,6 +143,12 @@ class ClassStatistics:
         """Return the summed deviations of tokens, pairs and triples of texts, (N, C), nats: what counts alone say."""
         runs = (self.pairs, table.pair_deviations), (self.triples, table.triple_deviations)
         return count_scores(table.deviations, runs, token_ids)
+
+
+def _without(counts: FloatArray, fold: int | None) -> FloatArray:
+    """Return the counts of all folds (F, ...), or of all but one, summed."""
+    total = counts.sum(axis=0)
+    return np.asarray(total if fold is None else total - counts[fold])
 
 
 def no_ngrams(n_folds: int, n_classes: int, vocab_size: int, order: int) -> NgramCounts:

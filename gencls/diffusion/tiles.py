@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TileIndex:
-    """The table of pairs as the tiles of the vocabulary want it: first by left token, then by right token.
+    """The tables of pairs and triples as the tiles of the vocabulary want them: by context, see `neighbours`.
 
     Attributes
     ----------
     width : int
         Tokens of a tile.
-    starts : Tensor of shape (n_tiles + 1, 2 V), int64
-        First entry of each tile for each left and each right token.
-    columns : Tensor of shape (2 P,), int64
-        Token that an entry adds to.
-    values : Tensor of shape (C, 2 P), nats
+    starts : Tensor of shape (n_tiles + 1, n_contexts), int64
+        First entry of each tile for each context.
+    columns : Tensor of shape (E,), int64
+        Token that an entry adds to: a pair has two entries, a triple three.
+    values : Tensor of shape (C, E), nats
     """
 
     width: int

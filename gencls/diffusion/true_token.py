@@ -55,7 +55,7 @@ def true_token_log_probs(
     features : Tensor of shape (n, D)
         Under autocast the products run in its type.
     gate : Tensor of shape (n, 2)
-        Factors of the unigram and of the pair deviations.
+        Factors of the unigram's deviations, and of those of pairs and triples.
     projection : Tensor of shape (V, D)
     bias : Tensor of shape (V,), float32, nats
     targets : Tensor of shape (n,), int64
@@ -167,7 +167,7 @@ def _chosen(gate: Tensor, index: Tensor, n_rows: int) -> Tensor:
 
 
 def _target_pairs(targets: Tensor, additions: Additions, dtype: torch.dtype) -> Tensor:
-    """The pair deviations of the true tokens, (n,)."""
+    """The deviations of pairs and triples at the true tokens, (n,)."""
     parts = []
     for rows, (at, columns, values) in zip(row_chunks(len(targets)), additions.entries, strict=True):
         own = targets[rows]

@@ -61,8 +61,9 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     train, n_classes = data["train"], len(classifier.classes_)
     log_prior = np.log(np.bincount(train.labels, minlength=n_classes) / len(train.labels))
     smoothing, unlabelled = (classifier.training_record_.get(name, {}) for name in ("smoothing", "unlabelled"))
-    # a token and the pair with its neighbour
-    costs = _count_costs(2 * mean_length(train.ids), len(train.ids) + sum(unlabelled), n_classes)
+    known = classifier.denoiser_.pairs
+    n_tables = 1 + bool(len(known.keys)) + bool(len(known.triple_keys))  # a token, a pair and a triple that end there
+    costs = _count_costs(n_tables * mean_length(train.ids), len(train.ids) + sum(unlabelled), n_classes)
     return lambda part: log_posterior(own_count_scores(classifier, part.ids), log_prior), {**smoothing, **costs}
 
 

@@ -17,7 +17,7 @@ from gencls.training.examples import TokenizedSplit, TrainingTexts
 def check_validation(validation: TokenizedSplit) -> None:
     """Raise a ValueError if there is no validation text."""
     if not validation.token_ids:
-        raise ValueError(three_parts("validation texts, which choose the smoothing", "none", "Add texts."))
+        raise ValueError(three_parts("validation texts, which help to choose the smoothing", "none", "Add texts."))
 
 
 def check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
@@ -32,10 +32,11 @@ def fit_statistics(
 ) -> tuple[ClassStatistics, Smoothing]:
     """Count the classes' tokens, pairs and, if asked for, triples, and choose the smoothing of their tables.
 
-    The labelled training texts choose, each by the tables of the other folds, and the validation texts with them.
+    The training texts choose, each by the tables of the other folds, and the validation texts with them. Where labels
+    were found, the validation texts choose alone: the texts of the other folds got theirs from the text itself too.
     """
     statistics = _statistics(denoiser, texts, config)
-    told = slice(texts.n_labelled)
+    told = slice(0 if texts.has_found_labels else None)
     smoothing = choose_smoothing(
         statistics,
         [*texts.token_ids[told], *validation.token_ids],

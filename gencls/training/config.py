@@ -93,7 +93,7 @@ class TrainConfig:
     freeze_embeddings : bool
         Keep the word embeddings (and the tied projection) as pretrained.
     n_folds : int
-        Folds of the cross-fitted class unigrams.
+        Folds of the cross-fitted class tables.
     smoothing, pair_smoothing, triple_smoothing : tuple of float
         Candidates for the counts of tokens, of pairs and of three tokens in a row; see `gencls.diffusion.smoothing` for
         the choice. No candidates: no pairs, no triples.

@@ -28,15 +28,15 @@ class TrainingTexts:
     token_ids : sequence of N ndarray of shape (L,), int64; every text has a token
     labels, folds : ndarray of shape (N,), int64
     n_classes : int
-    n_labelled : int, optional
-        So many of the first have labels that were told, not found; all by default.
+    has_found_labels : bool
+        Whether some labels were found by the counts of the other texts, and not told.
     """
 
     token_ids: Sequence[IntArray]
     labels: IntArray
     folds: IntArray
     n_classes: int
-    n_labelled: int | None = None
+    has_found_labels: bool = False
 
 
 @dataclass(frozen=True)

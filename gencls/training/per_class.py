@@ -80,7 +80,8 @@ def train_denoiser(
     ----------
     backbone : Backbone
     train, validation : TokenizedSplit
-        The validation texts, and the training texts cross-fitted, choose the smoothing of the class tables.
+        The validation texts, and the training texts cross-fitted, choose the smoothing of the class tables; see
+        `gencls.training.class_tables.fit_statistics`.
     label_names : sequence of C str
     config : TrainConfig
     folder : Path
@@ -116,7 +117,7 @@ def train_denoiser(
     if unlabelled is not None:
         transduction = transduced(denoiser, texts, validation, unlabelled, config)
         joined = _training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
-        texts = replace(joined, n_labelled=len(texts.labels))
+        texts = replace(joined, has_found_labels=True)
     identity = training_identity(texts, label_names, config)
     validation_digest = texts_digest(validation.token_ids, validation.labels)
     old_plan = kept_plan(folder, identity, validation_digest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -203,3 +205,16 @@ def test_saved_and_loaded_and_a_state_from_before_the_triples(tmp_path):
     second.load_state_dict(old)
     first.pairs.set_table(first.pairs.keys, first.pairs.values)
     assert torch.equal(first(batch, classes), second(batch, classes))
+
+
+def test_what_is_kept_of_the_tables_is_neither_pickled_nor_in_the_way_of_training():
+    denoiser = denoiser_with_triples("conditional")
+    batch, classes = batch_of(denoiser.frame), torch.tensor([0, 1, 0, 1])
+    with torch.inference_mode():
+        before = denoiser(batch, classes)
+    small = len(pickle.dumps(denoiser.pairs))
+    denoiser.pairs.prepare(64)
+    assert len(pickle.dumps(denoiser.pairs)) == small
+    assert torch.equal(copy.deepcopy(denoiser)(batch, classes), before)
+    denoiser.train()(batch, classes).sum().backward()
+    assert denoiser.gate.weight.grad[1].abs().sum() > 0

@@ -8,7 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gencls.training.examples import TokenizedSplit
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.conditioning import ConditioningConfig
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.smoothing import choose_smoothing
+from gencls.training.class_tables import fit_statistics
+from gencls.training.config import TrainConfig
+from gencls.training.examples import TokenizedSplit, TrainingTexts
 from gencls.training.unlabelled import UnlabelledTexts, matched_classes
 
 EVEN = np.array([0.5, 0.5])
@@ -98,3 +104,26 @@ def test_texts_without_tokens_are_told_a_class_and_not_trained_on(train, split, 
     ids = [np.array([], dtype=np.int64), *more.token_ids]
     result = train(tmp_path, data=few, call={"unlabelled": UnlabelledTexts(ids, EVEN)})
     assert len(result.transduction) == 11
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_found_labels_do_not_choose_the_smoothing(seed):
+    """The others' classes were found with a text's own label: without its fold the tables know it all the same."""
+    generator = np.random.default_rng(seed)
+    ids = [generator.integers(5, 40, size=12) for _ in range(200)]
+    labels = np.arange(200) % 2
+    validation = TokenizedSplit([generator.integers(5, 40, size=12) for _ in range(20)], np.arange(20) % 2)
+    denoiser = Denoiser(load_backbone("tiny-random"), 2, ConditioningConfig())
+    texts = TrainingTexts(ids, labels, np.arange(200) % 4, 2, has_found_labels=True)
+    config = TrainConfig(smoothing=(0.01, 1.0, 100.0), pair_smoothing=(1.0, 64.0))
+    statistics, chosen = fit_statistics(denoiser, texts, validation, config)
+    by_validation = choose_smoothing(
+        statistics,
+        validation.token_ids,
+        validation.labels,
+        np.full(20, -1),
+        unigram=config.smoothing,
+        pair=config.pair_smoothing,
+        log_prior=np.log([0.5, 0.5]),
+    )
+    assert chosen == by_validation
