@@ -255,8 +255,9 @@ def test_a_backbone_has_a_run_of_its_own_and_all_its_layers(base, tmp_path, monk
     recipe = replace(base, config=replace(base.config, backbone_layers=4))
     for level in FACTORS["backbone"]:
         accuracy_study._trained(recipe, replace(recipe.config, **level), tmp_path, False)
-    (larger, larger_options), (causal, _), (scratch, scratch_options) = trained
+    (larger, larger_options), (adapters, _), (causal, _), (scratch, scratch_options) = trained
     assert larger.name == f"{base.name}-backbone=mpnet"
+    assert adapters.name == f"{larger.name}-mode=adapter-class_learning_rate=0.0005"
     assert causal.name.startswith(f"{base.name}-backbone=smollm2-backbone_layers=None-")
     assert scratch.name.startswith(f"{base.name}-backbone=scratch-128x3-backbone_layers=None-")
     assert larger_options["adapted"] is scratch_options["adapted"] is None  # of another network
