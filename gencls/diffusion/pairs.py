@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gencls.diffusion.ngrams import NgramCounts
+from gencls.diffusion.ngrams import IntArray, NgramCounts
 
 FloatArray = NDArray[np.float64]
 
@@ -60,8 +60,17 @@ def pair_deviations(
     ndarray of shape (C, P), nats
     """
     left, right = np.divmod(pairs.keys, pairs.vocab_size)
-    share = token_shares(class_deviation, log_prior)
+    log_q = expected_shares(token_shares(class_deviation, log_prior), log_prior, left, right)
+    return smoothed_deviations(counts, log_q, smoothing)
+
+
+def expected_shares(share: FloatArray, log_prior: FloatArray, left: IntArray, right: IntArray) -> FloatArray:
+    """Return the log class shares (C, n) of pairs of tokens, of log shares (C, V), independent given the class."""
     log_q = share[:, left] + share[:, right] - log_prior[:, None]
-    log_q -= np.logaddexp.reduce(log_q, axis=0)
+    return np.asarray(log_q - np.logaddexp.reduce(log_q, axis=0))
+
+
+def smoothed_deviations(counts: FloatArray, log_q: FloatArray, smoothing: float) -> FloatArray:
+    """Return how the log class shares of counts (C, n) deviate from expected ones, towards which they are smoothed."""
     smoothed = counts + smoothing * np.exp(log_q)
     return np.asarray(np.log(smoothed) - np.log(counts.sum(axis=0) + smoothing) - log_q)

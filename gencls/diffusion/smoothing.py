@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 
 from gencls.diffusion.ngrams import ngram_places
-from gencls.diffusion.statistics import ClassStatistics, Smoothing
+from gencls.diffusion.statistics import ClassStatistics, Smoothing, counts_without
 
 FloatArray = NDArray[np.float64]
 #: Of log T.
@@ -82,8 +82,10 @@ def choose_smoothing(
     candidates += [(min(unigram), rate) for rate in sorted(discount, reverse=True)]
     best, rate = min(candidates, key=lambda candidate: loss(*candidate))
     best_pair = min(sorted(pair, reverse=True), key=lambda strength: loss(best, rate, strength), default=None)
-    triples = [None, *sorted(triple, reverse=True)] if triple else [None]
-    best_triple = min(triples, key=lambda strength: 0.0 if not triple else loss(best, rate, best_pair, strength))
+    best_triple = None
+    if triple:
+        strengths = [None, *sorted(triple, reverse=True)]
+        best_triple = min(strengths, key=lambda strength: loss(best, rate, best_pair, strength))
     return {"unigram": best, "discount": rate, "pair": best_pair, "triple": best_triple}
 
 
@@ -117,9 +119,7 @@ def _part(
     labels: NDArray[np.integer],
     without_fold: int | None,
 ) -> _Part:
-    sizes = statistics.counts.sum(axis=(0, 2))
-    if without_fold is not None:
-        sizes = sizes - statistics.counts[without_fold].sum(axis=1)
+    sizes = counts_without(statistics.counts, without_fold).sum(axis=1)
     kept = np.flatnonzero(sizes[labels] > 0)
     texts = [token_ids[row] for row in kept.tolist()]
     pairs, triples = (

@@ -109,7 +109,7 @@ class ClassStatistics:
             Absolute discounting of the classes' tokens; `unigram` then smooths the class-free unigram only.
         without_fold : int, optional
         """
-        counts = _without(self.counts, without_fold)
+        counts = counts_without(self.counts, without_fold)
         preferences: FloatArray | float = 1.0
         if discount is None:
             preferences = self._preferences_of(counts, without_fold)
@@ -121,11 +121,11 @@ class ClassStatistics:
         log_prior = np.log(sizes / sizes.sum())
         between = np.zeros(self.pairs.counts.shape[1:])
         if pair is not None:
-            pair_counts = _without(self.pairs.counts, without_fold)
+            pair_counts = counts_without(self.pairs.counts, without_fold)
             between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)
         among = np.zeros(self.triples.counts.shape[1:])
         if triple is not None:
-            triple_counts = _without(self.triples.counts, without_fold)
+            triple_counts = counts_without(self.triples.counts, without_fold)
             known = self.pairs, between, deviations, log_prior
             among = triple_deviations(self.triples, triple_counts, *known, triple)
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
@@ -145,7 +145,7 @@ class ClassStatistics:
         return count_scores(table.deviations, runs, token_ids)
 
 
-def _without(counts: FloatArray, fold: int | None) -> FloatArray:
+def counts_without(counts: FloatArray, fold: int | None) -> FloatArray:
     """Return the counts of all folds (F, ...), or of all but one, summed."""
     total = counts.sum(axis=0)
     return np.asarray(total if fold is None else total - counts[fold])

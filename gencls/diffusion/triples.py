@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencls.diffusion.ngrams import IntArray, NgramCounts, found_in
-from gencls.diffusion.pairs import token_shares
+from gencls.diffusion.pairs import expected_shares, smoothed_deviations, token_shares
 
 FloatArray = NDArray[np.float64]
 
@@ -56,8 +56,7 @@ def triple_deviations(
     share = token_shares(class_deviation, log_prior)
 
     def pair_share(left: IntArray, right: IntArray) -> FloatArray:
-        log_q = share[:, left] + share[:, right] - log_prior[:, None]
-        log_q -= np.logaddexp.reduce(log_q, axis=0)
+        log_q = expected_shares(share, log_prior, left, right)
         place, is_kept = found_in(pairs.keys, left * size + right)
         if len(pairs.keys):
             log_q += np.where(is_kept, pair_deviation[:, place], 0.0)
@@ -65,5 +64,4 @@ def triple_deviations(
 
     log_q = pair_share(first, middle) + pair_share(middle, last) - share[:, middle]
     log_q -= np.logaddexp.reduce(log_q, axis=0)
-    smoothed = counts + smoothing * np.exp(log_q)
-    return np.asarray(np.log(smoothed) - np.log(counts.sum(axis=0) + smoothing) - log_q)
+    return smoothed_deviations(counts, log_q, smoothing)
