@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_few_shot_models import GROUPS, LABELLED, MAKERS, RIVALS, group_of
-from benchmarks.accuracy_few_shot_report import reported_rows, write_few_shot
+from benchmarks.accuracy_few_shot_report import of_this_version, reported_rows, write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
 from benchmarks.commands import as_typed
 from gencls.data import TextSplit, load_dataset, stratified_sample
@@ -181,7 +181,7 @@ def _identity(data: str, fingerprint: str, splits: Splits, training: TrainConfig
 
 def _check_folder(runs: Path, wanted: Mapping[str, Any]) -> None:
     path = runs / FOLDER
-    if path.exists() and read_json(path) != wanted:
+    if path.exists() and of_this_version(read_json(path)) != wanted:
         raise ValueError(three_parts("an empty folder, or one of the same options", runs.name, "Give another --runs."))
     write_json(path, wanted)
 

@@ -18,6 +18,7 @@ from benchmarks.markdown import table
 from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.plots import LIGHT, MARKERS, to_png
+from gencls.training.config import TrainConfig
 
 Row = Mapping[str, Any]
 #: Size and model -> seed -> which test texts were right, (N,) float64 of 0 and 1.
@@ -112,9 +113,14 @@ def reported_rows(data: str, output: Path, config: Mapping[str, Any]) -> list[di
     if not path.exists():
         return []
     told = read_json(path)
-    if told["run"]["config"] != config:
+    if of_this_version(told["run"]["config"]) != config:
         return []
     return [{**row, "correct": unpacked(row["correct"], config["n_test"]).astype(int).tolist()} for row in told["rows"]]
+
+
+def of_this_version(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a folder or a report, with training options that are newer than it at their defaults."""
+    return {**config, "training": {**TrainConfig().as_dict(), **config["training"]}}
 
 
 def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
 from benchmarks.packed import packed, unpacked
 from gencls.data.dataset import TextSplit
-from gencls.data.storage import read_json
+from gencls.data.storage import read_json, write_json
 from gencls.evaluation.rival_data import RivalData
 from gencls.training.config import TrainConfig
 
@@ -22,6 +22,7 @@ TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_s
 RIVALS = ("naive_bayes", "encoder", ADAPTED)
 OTHERS = ["diffusion_unlabelled", "naive_bayes_pairs_unlabelled", "tfidf_logistic_regression_unlabelled"]
 MODELS = ["diffusion", *RIVALS, *OTHERS, ADAPTED + "_unlabelled"]
+RUN = ("run", "config")
 NETWORKS = ["diffusion", "encoder", ADAPTED, "diffusion_unlabelled", ADAPTED + "_unlabelled"]
 
 
@@ -54,6 +55,10 @@ def report(tmp_path_factory, toy, table, config):
             with patch.context() as other, pytest.raises(ValueError, match="the same options"):
                 other.setattr(accuracy_few_shot, name, changed)
                 few_shot(data, config, folder / "runs")
+        # made by an earlier version, which did not know an option
+        for path, place in ((folder / "runs" / "config.json", []), (folder / "report" / "few-shot-toy.json", RUN)):
+            _without_option(path, place, "triple_smoothing")
+        assert few_shot(data, config, folder / "runs") == again
         # on another machine, where only the report is
         options["runs"] = folder / "elsewhere"
         before = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
@@ -65,6 +70,15 @@ def report(tmp_path_factory, toy, table, config):
         with pytest.raises(BaseException, match="made again"):  # other test texts: other rows
             main(data, sizes=(2,), seeds=(0,), **options)
     return folder / "report", again
+
+
+def _without_option(path, place, option):
+    told = read_json(path)
+    found = told
+    for name in place:
+        found = found[name]
+    del found["training"][option]
+    write_json(path, told)
 
 
 def test_groups_can_be_run_one_by_one(report, monkeypatch, tmp_path):
