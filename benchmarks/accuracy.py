@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_calibration import write_held_out_scores
-from benchmarks.accuracy_recipes import DATA, VARIANTS, Task, task
+from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect, joined
 from benchmarks.commands import as_typed
@@ -36,7 +36,7 @@ logger = logging.getLogger("gencls.benchmarks")
 EVALUATION, DONE = "evaluation", "task.json"
 
 
-def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = None, progress: bool = False) -> Path:
+def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) -> Path:
     """Train and evaluate one model; nothing is done twice. Returns the folder of its evaluation.
 
     Raises
@@ -48,32 +48,30 @@ def run_task(chosen: Task, runs: Path, *, command: str, max_texts: int | None = 
     output = folder / EVALUATION
     if (output / DONE).exists():
         check_same_recipe(chosen, folder)
-        _check_same_number(folder, max_texts)
+        _check_same_number(folder, chosen.n_test)
         logger.info("%s is evaluated already", chosen.name)
         return output
     logger.info("%s", chosen.name)
-    source = runs / replace(chosen, variant="generative").name  # trained before the others
+    source = runs / replace(chosen, variant="generative").name  # trained before the hybrid
     train_run(
         chosen.data,
         folder,
         chosen.config,
         fresh_test=chosen.fresh_test,
-        adapted=source if source != folder and source.exists() else None,
+        n_test=chosen.n_test if chosen.variant == UNLABELLED else None,
+        adapted=source if chosen.variant == "hybrid" and source.exists() else None,
         progress=progress,
         command=command,
     )
     evaluate_run(
         folder,
         output,
-        EvaluationOptions(max_texts=max_texts, baselines=chosen.rivals),
+        EvaluationOptions(max_texts=chosen.n_test, baselines=chosen.rivals),
         progress=progress,
         command=command,
     )
     write_held_out_scores(folder, output, progress=progress)
-    write_json(
-        output / DONE,
-        {"data": chosen.data, "variant": chosen.variant, "seed": chosen.config.seed, "max_texts": max_texts},
-    )
+    write_json(output / DONE, {**chosen.told, "seed": chosen.config.seed, "max_texts": chosen.n_test})
     return output
 
 
@@ -185,10 +183,11 @@ def main(
         An unknown data set, variant or size; before any run.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
-    tasks = [task(name, variant, size=size, seed=seed) for seed in seeds for variant in variants for name in data]
+    options = {"size": size, "n_test": limit}
+    tasks = [task(name, variant, seed=seed, **options) for seed in seeds for variant in variants for name in data]
     for chosen in tasks:
         wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
-        run_task(wanted, folder, command=command, max_texts=limit, progress=progress)
+        run_task(wanted, folder, command=command, progress=progress)
     return summarise(folder, output, size=size, command=command)
 
 

@@ -21,8 +21,8 @@ from gencls.data.dataset import TextDataset
 from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import fit_baseline
 from gencls.evaluation.runs import Splits, names_of
+from gencls.evaluation.self_training import self_trained
 from gencls.training.config import TrainConfig
-from gencls.training.unlabelled import matched_classes
 
 Row = dict[str, Any]
 Given = Mapping[str, RivalData]
@@ -94,7 +94,9 @@ def unlabelled_rows(
     tables = fit_baseline(TABLES, classifier, given, progress=progress)
     rows = [own, _row(TABLES + SUFFIX, *tables, given)]
     for name in SELF_TRAINED:
-        rows.append(_row(name + SUFFIX, *self_trained(name, classifier, given, progress=progress), given))
+        rows.append(
+            _row(name + SUFFIX, *self_trained(name, classifier, given, _equal(given), progress=progress), given)
+        )
     return rows
 
 
@@ -105,7 +107,8 @@ def unlabelled_encoder_rows(
     classifier = _classifier(language_model, config, progress)
     _fit(classifier, dataset, parts)
     given = _given(classifier, dataset, parts)
-    return [_row(ADAPTED + SUFFIX, *self_trained("encoder", classifier, given, progress=progress), given)]
+    fitted = self_trained("encoder", classifier, given, _equal(given), progress=progress)
+    return [_row(ADAPTED + SUFFIX, *fitted, given)]
 
 
 #: The function of each group, in the order of the rows.
@@ -135,20 +138,10 @@ def _rival(
     return fit_baseline(name, start, given, progress=progress)
 
 
-def self_trained(name: str, classifier: DiffusionClassifier, given: Given, *, progress: bool) -> tuple[FloatArray, Row]:
-    """Fit a rival, let it give the unlabelled texts their classes in equal shares, and fit it to all of them."""
-    log_proba, first = fit_baseline(name, classifier, {**given, "test": given["unlabelled"]}, progress=progress)
-    n_classes = log_proba.shape[1]
-    told = matched_classes(log_proba, np.full(n_classes, 1 / n_classes))
-    predicted, record = fit_baseline(name, classifier, with_classes(given, told), progress=progress)
-    return predicted, {**record, "seconds": record["seconds"] + first["seconds"]}
-
-
-def with_classes(given: Given, told: NDArray[np.int64]) -> dict[str, RivalData]:
-    """Return the parts with the unlabelled texts among the training texts, of the classes (N,) that they were given."""
-    train, more = given["train"], given["unlabelled"]
-    joined = RivalData(train.texts + more.texts, train.ids + more.ids, np.concatenate([train.labels, told]))
-    return {**given, "train": joined}
+def _equal(given: Given) -> FloatArray:
+    """Equal shares of the classes, (C,)."""
+    n_classes = len(np.unique(given["train"].labels))
+    return np.full(n_classes, 1 / n_classes)
 
 
 def _own_row(model: str, classifier: DiffusionClassifier, given: Given) -> Row:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gencls.data.errors import check_choice
+from gencls.data.errors import check_choice, three_parts
 from gencls.training.config import TrainConfig
 from gencls.training.presets import preset
 
 #: Deciding by likelihoods alone; and trained with the decision's loss as well.
 VARIANTS = ("generative", "hybrid")
+#: The generative model, which also trains on the test texts that are not scored, without their labels.
+UNLABELLED = "unlabelled"
 #: Texts of the last test split of a data set whose test split has been looked at before, without a hub.
 FRESH_TEST = {"imdb": 5000}
 DATA = ("imdb", "rotten_tomatoes", "r8", "r52", "20ng", "chinese_reviews")
@@ -37,17 +39,27 @@ class Task:
     config : TrainConfig
     rivals : tuple of str
         Baselines that are fitted beside it.
+    n_test : int, optional
+        Test texts that are scored, a stratified sample.
     """
 
     data: str
     variant: str
     config: TrainConfig
     rivals: tuple[str, ...]
+    n_test: int | None = None
 
     @property
     def fresh_test(self) -> int | None:
         """Texts of a test split that was never used before; None for the usual one."""
         return FRESH_TEST.get(self.data)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Data set and variant as the tables name them: with other texts to learn from, it is another data set."""
+        if self.variant != UNLABELLED:
+            return {"data": self.data, "variant": self.variant}
+        return {"data": with_unlabelled_texts(self.data), "variant": "generative"}
 
     @property
     def name(self) -> str:
@@ -99,26 +111,37 @@ _CPU = {
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 
 
-def task(data: str, variant: str, *, size: str = "cpu", seed: int = 0) -> Task:
+def with_unlabelled_texts(data: str) -> str:
+    """Return the name of a data set whose unscored test texts train without their labels."""
+    return f"{Path(data).stem}, with unlabelled texts"
+
+
+def task(data: str, variant: str, *, size: str = "cpu", seed: int = 0, n_test: int | None = None) -> Task:
     """Return the task of a data set.
 
     Parameters
     ----------
     data : str
         Out of `DATA` and `HUB_DATA`.
-    variant : {"generative", "hybrid"}
+    variant : {"generative", "hybrid", "unlabelled"}
     size : {"cpu", "gpu"}
     seed : int
+    n_test : int, optional
 
     Raises
     ------
     ValueError
-        If there is no such data set, variant or size.
+        If there is no such data set, variant or size, or unlabelled texts are to be those that are not scored, and all
+        of them are.
     """
-    for name, value, known in (("data", data, (*DATA, *HUB_DATA)), ("variant", variant, VARIANTS)):
+    for name, value, known in (("data", data, (*DATA, *HUB_DATA)), ("variant", variant, (*VARIANTS, UNLABELLED))):
         check_choice(name, value, known)
+    if variant == UNLABELLED and n_test is None:
+        todo = "Give --limit: the test texts that are not scored train without their labels."
+        raise ValueError(three_parts("a number of test texts to score", "none", todo))
     changes = _CPU.get(data, _CPU["rotten_tomatoes"]) if size == "cpu" else {}
     config = replace(preset("demo" if size == "cpu" else size, seed=seed), **changes)
     if variant == "hybrid":
         config = replace(config, **_HYBRID)
-    return Task(data, variant, config, RIVALS if variant == "generative" else ())
+    rivals = () if variant == "hybrid" else RIVALS
+    return Task(data, variant, config, rivals, n_test)

@@ -8,7 +8,7 @@ from gencls.data.catalog import CATALOG
 from gencls.data.dataset import TextDataset, TextSplit, class_counts
 from gencls.data.errors import ArtefactError, HubError
 from gencls.data.sources import load_dataset
-from gencls.data.splits import make_splits, stratified_sample, with_fresh_test
+from gencls.data.splits import make_splits, stratified_sample, with_fresh_test, with_unlabelled
 
 __all__ = [
     "ARTEFACTS",
@@ -25,4 +25,5 @@ __all__ = [
     "make_splits",
     "stratified_sample",
     "with_fresh_test",
+    "with_unlabelled",
 ]

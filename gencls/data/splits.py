@@ -233,3 +233,41 @@ def with_fresh_test(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0)
     test, kept, old = train.take(np.flatnonzero(is_chosen)), train.take(np.flatnonzero(~is_chosen)), splits["test"]
     grown = TextSplit([*kept.texts, *old.texts], np.concatenate([kept.labels, old.labels]))
     return {**splits, "train": grown, "test": test}
+
+
+def with_unlabelled(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0) -> dict[str, TextSplit]:
+    """Judge on a part of the test split alone, and leave its other texts to a training that does not see their labels.
+
+    Where the test texts are of another time or place than the training texts, those others tell what has changed.
+
+    Parameters
+    ----------
+    splits : dict from str to TextSplit
+        As `make_splits` gives them.
+    n_test : int
+        Texts of the new test split, a stratified sample.
+    seed : int
+        Another seed, another sample.
+
+    Returns
+    -------
+    dict from str to TextSplit
+        With "unlabelled": the other texts, without those that are also in another split. Their labels are kept, to
+        say afterwards how many of them were told right.
+
+    Raises
+    ------
+    ValueError
+        `n_test` is not positive, or leaves no other text.
+    """
+    whole = splits["test"]
+    if not 1 <= n_test < len(whole):
+        raise ValueError(
+            three_parts(f"1 to {len(whole) - 1} of {len(whole)} test texts", str(n_test), "Ask for fewer texts.")
+        )
+    found = {**splits, "test": stratified_sample(whole, n_test, seed=seed)}
+    known = {normal_form(text) for split in found.values() for text in split.texts}
+    others = [row for row, text in enumerate(whole.texts) if normal_form(text) not in known]
+    if not others:
+        raise ValueError(three_parts("test texts that no other split has", "copies alone", "Ask for fewer texts."))
+    return {**found, "unlabelled": whole.take(others)}

@@ -24,6 +24,7 @@ from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
 from gencls.evaluation.seen_texts import was_trained_on
+from gencls.evaluation.self_training import SELF_TRAINED, self_trained
 from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
@@ -117,12 +118,18 @@ def evaluate_run(
 def fit_baselines(
     classifier: DiffusionClassifier, parts: Mapping[str, RivalData], options: EvaluationOptions, *, progress: bool
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the arrays that the options' baselines give `scores.npz`, and the record of each by its name."""
+    """Return the arrays that the options' baselines give `scores.npz`, and the record of each by its name.
+
+    Where a run has learned from texts of its data set without their labels, its baselines do so as well, if they can.
+    """
     arrays, records = {}, {}
     for name in options.baselines:
-        arrays[BASELINE_PREFIX + name], records[name] = fit_baseline(
-            name, classifier, parts, causal=options.causal, progress=progress
-        )
+        if "unlabelled" in parts and name in SELF_TRAINED:
+            shares = np.bincount(parts["train"].labels, minlength=len(classifier.classes_)) / len(parts["train"].labels)
+            fitted = self_trained(name, classifier, parts, shares, progress=progress)
+        else:
+            fitted = fit_baseline(name, classifier, parts, causal=options.causal, progress=progress)
+        arrays[BASELINE_PREFIX + name], records[name] = fitted
     return arrays, records
 
 

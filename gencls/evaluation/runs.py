@@ -16,7 +16,15 @@ import torch
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.persistence import CONFIG
-from gencls.data import TextDataset, TextSplit, class_counts, load_dataset, make_splits, with_fresh_test
+from gencls.data import (
+    TextDataset,
+    TextSplit,
+    class_counts,
+    load_dataset,
+    make_splits,
+    with_fresh_test,
+    with_unlabelled,
+)
 from gencls.data.errors import three_parts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
@@ -42,6 +50,7 @@ def train_run(
     text_column: str = "text",
     label_column: str = "label",
     fresh_test: int | None = None,
+    n_test: int | None = None,
     unlabelled: Path | None = None,
     adapted: Path | None = None,
     time_budget: float | None = None,
@@ -62,6 +71,9 @@ def train_run(
     fresh_test : int, optional
         Texts of a test split that no earlier evaluation has seen; see `with_fresh_test`. An official test split is
         used as it is.
+    n_test : int, optional
+        Texts of the test split that the run is judged on, a stratified sample: the others train it without their
+        labels; see `with_unlabelled`.
     unlabelled : Path, optional
         File of more texts, without labels, as `gencls.data.files.load_texts` takes it; see `DiffusionClassifier.fit`.
         Those that the data set has with labels are left out.
@@ -85,14 +97,14 @@ def train_run(
     """
     start = time.monotonic()
     place: dict[str, Any] = {"name": data, "source": source, "text_column": text_column, "label_column": label_column}
-    place["fresh_test"] = fresh_test
+    place |= {"fresh_test": fresh_test, "n_test": n_test}
     dataset = _load(place)
-    splits = cut_splits(dataset, fresh_test, config.seed)
+    splits = cut_splits(dataset, fresh_test, config.seed, n_test=n_test)
     identity: dict[str, Any] = {"data": place, "fingerprint": dataset.fingerprint, "config": config.as_dict()}
     more = None
-    if unlabelled is not None:
-        more = texts_without_labels(unlabelled, splits, text_column)
-        identity["unlabelled"] = {"name": unlabelled.name, "texts": len(more), "digest": digest_of_texts(more)}
+    if unlabelled is not None or "unlabelled" in splits:
+        names, more = _without_labels(splits, unlabelled, text_column)
+        identity["unlabelled"] = {"name": names, "texts": len(more), "digest": digest_of_texts(more)}
     _check_same_run(folder / RUN, identity)
     if (folder / CONFIG).exists():
         if more is not None:
@@ -127,6 +139,17 @@ def train_run(
         },
     )
     return classifier
+
+
+def _without_labels(splits: Splits, path: Path | None, text_column: str) -> tuple[str, list[str]]:
+    """Where the texts come from that train a run without their labels, and the texts."""
+    names, texts = [], []
+    if "unlabelled" in splits:
+        names, texts = ["test split"], [*splits["unlabelled"].texts]
+    if path is not None:
+        names.append(path.name)
+        texts += texts_without_labels(path, splits, text_column)
+    return ", ".join(names), texts
 
 
 def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -178,7 +201,8 @@ def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     differing = ["fingerprint"] * (one.get("fingerprint") != other["fingerprint"])
     of_texts = [record.get("unlabelled", {}).get("digest") for record in (one, other)]  # no older run has any
     differing += ["unlabelled texts"] * (of_texts[0] != of_texts[1])
-    return differing + ["test split"] * (one["data"].get("fresh_test") != other["data"]["fresh_test"])
+    of_test = [[record["data"].get(name) for name in ("fresh_test", "n_test")] for record in (one, other)]
+    return differing + ["test split"] * (of_test[0] != of_test[1])
 
 
 def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
@@ -205,7 +229,9 @@ def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
                 "Use the same source, or train again.",
             )
         )
-    return record, dataset, cut_splits(dataset, record["data"].get("fresh_test"), record["config"]["seed"])
+    place = record["data"]
+    seed, n_test = record["config"]["seed"], place.get("n_test")
+    return record, dataset, cut_splits(dataset, place.get("fresh_test"), seed, n_test=n_test)
 
 
 def names_of(dataset: TextDataset, split: TextSplit) -> np.ndarray:
@@ -224,16 +250,18 @@ def data_facts(dataset: TextDataset, splits: Splits) -> dict[str, Any]:
     }
 
 
-def cut_splits(dataset: TextDataset, fresh_test: int | None, seed: int) -> Splits:
+def cut_splits(dataset: TextDataset, fresh_test: int | None, seed: int, *, n_test: int | None = None) -> Splits:
     """Return the splits of a run; parameters as in `train_run`. Warns of many copies in the test split."""
     splits = make_splits(dataset, seed=seed)
     if not (fresh_test is None or "test" in dataset.splits):
         splits = with_fresh_test(splits, fresh_test, seed=seed)
-    n_test = len(splits["test"])
-    n_copies = n_test - len({normal_form(text) for text in splits["test"].texts})
-    if n_copies > MANY_COPIES * n_test:
+    if n_test is not None:
+        splits = with_unlabelled(splits, n_test)
+    n_texts = len(splits["test"])
+    n_copies = n_texts - len({normal_form(text) for text in splits["test"].texts})
+    if n_copies > MANY_COPIES * n_texts:
         told = "%d of %d test texts of %s are copies of others, and no evidence of their own: intervals are too narrow"
-        logger.warning(told, n_copies, n_test, dataset.name)
+        logger.warning(told, n_copies, n_texts, dataset.name)
     return splits
 
 

@@ -195,9 +195,12 @@ def data_facts(run: Mapping[str, Any]) -> Facts:
 
 
 def _unlabelled_facts(run: Mapping[str, Any]) -> Facts:
-    """How many texts trained the classes without a label, and that no baseline saw them."""
+    """How many texts trained the classes without a label, and which baselines saw them."""
     counts: Sequence[int] = (run.get("training") or {}).get("unlabelled") or ()
-    told = f"{sum(counts):,}, which train the model and its count tables, and no other baseline"
+    baselines: Mapping[str, Mapping[str, Any]] = run.get("baselines") or {}
+    names = [model_title(name) for name, record in baselines.items() if record.get("self_trained")]
+    others = f"; with classes of their own for them: {', '.join(names)}" if names else ", and no other baseline"
+    told = f"{sum(counts):,}, which train the model and its count tables{others}"
     return [("texts without labels", told)] if counts else []
 
 

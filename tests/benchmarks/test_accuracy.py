@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
-from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, Task, task
+from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS, target_rows
 from benchmarks.accuracy_results import compared, difference, length_quartiles
 from gencls.data.storage import write_json
@@ -111,14 +111,48 @@ def test_rivals_are_fitted_again_or_for_the_first_time_in_what_is_finished(runs,
         accuracy.refit(["naive_bayes"], copy, data=["toy"])
 
 
+def test_unscored_test_texts_train_without_their_labels_and_the_rivals_too(runs, tmp_path):
+    data = str(runs.parent / "toy.csv")
+    config = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
+    chosen = Task(data, UNLABELLED, config, RIVALS, n_test=16)
+    folder = run_task(chosen, tmp_path, command="test")
+    run_task(chosen, tmp_path, command="test")  # not again
+    run, told = read(folder, "run.json"), read(folder, DONE)
+    assert (told["data"], told["variant"], run["n_texts"]) == ("toy, with unlabelled texts", "generative", 16)
+    counts = run["data"]["class_counts"]
+    n_others = sum(counts["unlabelled"].values())
+    assert sum(counts["test"].values()) == 16
+    assert sum(run["training"]["unlabelled"]) == n_others > 0
+    assert run["baselines"]["naive_bayes"]["self_trained"] == n_others
+    assert "self_trained" not in run["baselines"]["naive_bayes_pairs"]  # the model's own tables
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert f"{n_others}, which train the model and its count tables; with classes of their own for them: " in page
+    shutil.copytree(runs / "toy-generative-0", tmp_path / "toy-generative-0")
+    summarise(tmp_path, tmp_path / "report", size="cpu", command="c")
+    rows = read(tmp_path / "report", "results.json")["models"]
+    assert {row["data"].removeprefix(data.removesuffix("toy.csv")) for row in rows} == {"toy.csv", told["data"]}
+    with pytest.raises(ValueError, match="a number of test texts to score"):
+        task("20ng", UNLABELLED)
+
+
+def test_a_target_is_told_with_unlabelled_texts_as_well():
+    rows = [
+        {"data": name, "model": "diffusion", "accuracy": accuracy, "ece": 0.1}
+        for name, accuracy in (("20ng", 0.83), ("20ng, with unlabelled texts", 0.86))
+    ]
+    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, [], "c", size="cpu")}
+    assert found["20ng"] == (0.83, False)
+    assert found["20ng_unlabelled"] == (0.86, True)
+
+
 @pytest.mark.parametrize("change", [{"class_steps": 3}, {"max_texts": 5}])
 def test_an_evaluation_of_another_recipe_is_not_taken_for_this_one(runs, change):
     config = {"backbone": "tiny-random", "adapt_steps": 2, "class_steps": 2, "batch_size": 8, "max_length": 24}
     options = {**config, **change}
     max_texts = options.pop("max_texts", None)
-    wanted = Task("toy.csv", "generative", TrainConfig(**options), RIVALS)
+    wanted = Task("toy.csv", "generative", TrainConfig(**options), RIVALS, max_texts)
     with pytest.raises(ValueError, match=f"another {next(iter(change))} in toy-generative-0"):
-        run_task(wanted, runs, command="test", max_texts=max_texts)
+        run_task(wanted, runs, command="test")
 
 
 def test_a_summary_of_nothing_is_refused(tmp_path):

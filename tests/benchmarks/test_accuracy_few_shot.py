@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from benchmarks import accuracy_few_shot, accuracy_few_shot_models
 from benchmarks.accuracy_few_shot import Config, few_shot, main, parser
-from benchmarks.accuracy_few_shot_models import ADAPTED, GROUPS, group_of, with_classes
+from benchmarks.accuracy_few_shot_models import ADAPTED, GROUPS, group_of
 from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
 from benchmarks.packed import packed, unpacked
 from gencls.data.dataset import TextSplit
 from gencls.data.storage import read_json, write_json
-from gencls.evaluation.rival_data import RivalData
 from gencls.training.config import TrainConfig
 
 TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24, n_steps=1)
@@ -164,28 +161,6 @@ def test_texts_are_drawn_from_every_class_and_small_draws_lie_in_large_ones():
     parts = accuracy_few_shot._drawn({"train": split, "validation": split}, 2, 1)
     assert sorted([*parts["train"].texts, *parts["unlabelled"].texts]) == sorted(split.texts)
     assert len(parts["train"]) == 6
-
-
-def test_a_rival_that_trains_itself_sees_no_label_of_the_unlabelled_texts(monkeypatch):
-    """And trains, the second time, on all texts in the classes that its first fit gave them, half each."""
-    part = lambda n: RivalData([str(row) for row in range(n)], [np.array([row]) for row in range(n)], np.arange(n) % 2)  # noqa: E731
-    parts = {"train": part(4), "unlabelled": replace(part(10), labels=np.full(10, 99)), "test": part(3)}
-    seen = []
-
-    def fit(name, classifier, data, **_):
-        seen.append(data)
-        scores = np.array([ids[0] for ids in data["test"].ids], dtype=float)
-        return np.stack([-scores, scores], axis=1), {"seconds": 1.0}
-
-    monkeypatch.setattr(accuracy_few_shot_models, "fit_baseline", fit)
-    _, record = accuracy_few_shot_models.self_trained("nb_svm", None, parts, progress=False)
-    first, second = seen
-    assert first["train"].labels.tolist() == [0, 1, 0, 1]
-    assert second["train"].texts == parts["train"].texts + parts["unlabelled"].texts
-    assert second["train"].labels.tolist() == [0, 1, 0, 1] + [0] * 5 + [1] * 5
-    assert second["test"] is parts["test"]
-    assert record["seconds"] == 2.0
-    assert with_classes(parts, np.zeros(10, dtype=int))["train"].labels[4:].sum() == 0
 
 
 def test_intervals_are_students_over_draws_or_over_texts():

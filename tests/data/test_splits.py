@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gencls.data.dataset import TextDataset, TextSplit
-from gencls.data.splits import SPLIT_NAMES, make_splits, stratified_sample, with_fresh_test
+from gencls.data.splits import SPLIT_NAMES, make_splits, stratified_sample, with_fresh_test, with_unlabelled
 from gencls.data.text import normal_form
 
 
@@ -188,3 +188,22 @@ def test_copies_go_to_the_fresh_test_split_together() -> None:
 def test_a_fresh_test_split_leaves_something_to_train_on(n_test: int) -> None:
     with pytest.raises(ValueError, match="a fresh test split of 1 to"):
         with_fresh_test(make_splits(dataset_of(numbered(400))), n_test)
+
+
+def test_the_other_test_texts_are_left_without_copies_of_any_split() -> None:
+    splits = make_splits(dataset_of(numbered(100)))
+    copies = [splits["train"].texts[0].upper(), splits["test"].texts[0] + "!"]
+    whole = TextSplit([*splits["test"].texts, *copies], np.append(splits["test"].labels, [0, 1]))
+    found = with_unlabelled({**splits, "test": whole}, 6)
+    assert len(found["test"]) == 6
+    assert found["test"].texts == stratified_sample(whole, 6, seed=0).texts
+    known = {normal_form(text) for name in ("train", "test") for text in found[name].texts}
+    others = found["unlabelled"].texts
+    assert not {normal_form(text) for text in others} & known
+    assert set(map(normal_form, [*others, *found["test"].texts, copies[0]])) == set(map(normal_form, whole.texts))
+    for n_test in (0, len(whole)):
+        with pytest.raises(ValueError, match="test texts; got"):
+            with_unlabelled(splits | {"test": whole}, n_test)
+    same = TextSplit(["same", "SAME!", "same."], np.array([0, 0, 0]))
+    with pytest.raises(ValueError, match="copies alone"):
+        with_unlabelled(splits | {"test": same}, 1)

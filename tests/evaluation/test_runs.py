@@ -72,6 +72,24 @@ def test_a_fresh_test_split_is_made_again_from_the_record(tmp_path, data):
         train_run(data, tmp_path / "run", CONFIG)
 
 
+def test_unscored_test_texts_train_a_run_and_are_cut_again_from_its_record(tmp_path, data, others, first):
+    train_run(data, tmp_path / "run", CONFIG, n_test=6, unlabelled=others)
+    record, _, splits = load_run_data(tmp_path / "run")
+    whole = load_run_data(first)[2]["test"]
+    assert len(splits["test"]) == 6
+    assert sorted([*splits["test"].texts, *splits["unlabelled"].texts]) == sorted(whole.texts)
+    n_others = len(whole) - 6
+    assert (record["unlabelled"]["name"], record["unlabelled"]["texts"]) == ("test split, more.txt", n_others + 40)
+    is_seen = was_trained_on(tmp_path / "run", splits)
+    assert [is_seen(text) for text in (splits["unlabelled"].texts[0], splits["test"].texts[0])] == [True, False]
+    for n_test, given in ((7, others), (None, others), (6, None)):
+        with pytest.raises(ValueError, match="a run with another"):
+            train_run(data, tmp_path / "run", CONFIG, n_test=n_test, unlabelled=given)
+    with pytest.raises(ValueError, match="test texts"):
+        train_run(data, tmp_path / "all", CONFIG, n_test=len(whole))
+    assert not (tmp_path / "all").exists()
+
+
 @pytest.fixture(scope="module")
 def others(tmp_path_factory, toy):
     """A file of 40 texts without labels."""
