@@ -57,12 +57,12 @@ def _network_sentence(metrics: Metrics) -> str:
         if gain > 0:
             return "So the network adds to what its own count tables know of the class."
         return (
-            "So the network takes away from the decision of its own count tables (words and neighbouring pairs): for "
+            "So the network takes away from the decision of its own count tables (words with their neighbours): for "
             "the decision alone, the tables are the better classifier, and the network is their language model."
         )
     return (
-        "So the network adds nothing to the decision that its own count tables (words and neighbouring pairs) "
-        "do not have: as a classifier this is naive Bayes with pairs, and the network is its language model."
+        "So the network adds nothing to the decision that its own count tables (words with their neighbours) "
+        "do not have: as a classifier this is naive Bayes with neighbours, and the network is its language model."
     )
 
 
