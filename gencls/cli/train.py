@@ -33,6 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--unlabelled", metavar="FILE", type=Path, help="more texts, without labels: they train the classes too"
     )
+    parser.add_argument(
+        "--test-texts", metavar="N", type=int, help="judge on N of the test texts; the others train without labels"
+    )
     parser.add_argument("--adapted", metavar="RUN", type=Path, help="take the class-free adaptation from this run")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="train no longer than this")
     parser.add_argument("--source", choices=("auto", "hub", "registry", "file"), default="auto")
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         source=args.source,
         text_column=args.text_column,
         label_column=args.label_column,
+        n_test=args.test_texts,
         unlabelled=args.unlabelled,
         adapted=args.adapted,
         time_budget=args.time_budget,

@@ -194,6 +194,7 @@ def test_bad_names_and_options(tmp_path, capsys, table, toy):
     assert "tiny-random" in fails(capsys, "train-per-class", data, *run, "--backbone", "tiny-randon")
     assert "max_length" in fails(capsys, "train-per-class", data, *run, *QUICK, "--max-length", "0")
     assert "time-budget" in fails(capsys, "train-per-class", data, *run, *QUICK, "--time-budget", "0")
+    assert "1 to 5 of 6 test texts" in fails(capsys, "train-per-class", data, *run, *QUICK, "--test-texts", "6")
     assert "nowhere.txt" in fails(
         capsys, "train-per-class", data, *run, *QUICK, "--unlabelled", tmp_path / "nowhere.txt"
     )
