@@ -26,7 +26,7 @@ from benchmarks.accuracy_results import collect, joined
 from benchmarks.commands import as_typed
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
-from gencls.evaluation.additions import add_baselines
+from gencls.evaluation.additions import add_baselines, take_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import identity_of, train_run
 from gencls.reporting.records import run_record
@@ -99,10 +99,13 @@ def refit(
     size: str = "cpu",
     data: Sequence[str] = DATA,
     seeds: Sequence[int] = (0,),
+    source: Path | None = None,
     command: str = "",
     progress: bool = False,
 ) -> None:
     """Fit rivals again, or for the first time, beside the finished evaluations of the generative variant.
+
+    With `source`, a folder of earlier runs, they are taken over from the evaluations there and not fitted.
 
     Raises
     ------
@@ -118,6 +121,9 @@ def refit(
         check_same_recipe(chosen, runs / chosen.name)
     for chosen in finished:
         output = runs / chosen.name / EVALUATION
+        if source is not None:
+            take_baselines(runs / chosen.name, source / chosen.name / EVALUATION, output, rivals, command=command)
+            continue
         options = EvaluationOptions(max_texts=read_json(output / DONE)["max_texts"], baselines=tuple(rivals))
         add_baselines(runs / chosen.name, output, options, progress=progress, command=command)
 
@@ -202,6 +208,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--refit", nargs="+", metavar="NAME", help="only fit these baselines beside the evaluations that are there"
     )
+    made.add_argument(
+        "--take-from", type=Path, metavar="RUNS", help="with --refit: take them from the evaluations of earlier runs"
+    )
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
     made.add_argument("--limit", type=int, metavar="N", help="test texts of each data set")
@@ -218,10 +227,12 @@ if __name__ == "__main__":
     command = f"python -m benchmarks.accuracy --size {size}"
     place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
     typed = as_typed(parser(), arguments, always=("size",))
-    only_summary, again = arguments.pop("summary"), arguments.pop("refit")
+    only_summary, again, source = (arguments.pop(name) for name in ("summary", "refit", "take_from"))
+    if source is not None and not again:
+        raise SystemExit(three_parts("--refit with --take-from", "none", "Name the rivals that are taken over."))
     if again:
         chosen = {name: arguments[name] for name in ("size", "data", "seeds")}
-        refit(again, place, **chosen, command=typed, progress=sys.stderr.isatty())
+        refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())
     if again or only_summary:
         page = summarise(place, arguments["output"], size=size, command=command)
     else:

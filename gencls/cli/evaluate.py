@@ -28,6 +28,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="fit the baselines beside the evaluation of the same texts that is there; the run is not scored again",
     )
+    parser.add_argument(
+        "--take-from",
+        metavar="DIR",
+        type=Path,
+        help="with --add: take the baselines over from an earlier run's evaluation on the same texts",
+    )
     parser.add_argument("--causal-model", default="smollm2", metavar="NAME", help="of causal_per_class and _zero_shot")
     parser.add_argument("--causal-steps", type=int, metavar="N", help="training steps of each class's causal model")
     parser.add_argument(
@@ -45,8 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; return the exit status."""
+    from gencls.data.errors import three_parts
     from gencls.data.storage import read_json
-    from gencls.evaluation.additions import add_baselines
+    from gencls.evaluation.additions import add_baselines, take_baselines
     from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
     from gencls.evaluation.rival_data import CausalOptions
     from gencls.reporting.tables import model_text
@@ -57,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
         args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs, causal
     )
     output = args.output or Path("reports") / args.run.name
-    evaluate = add_baselines if args.add else evaluate_run
-    report = evaluate(
-        args.run,
-        output,
-        options,
-        progress=sys.stderr.isatty(),
-        command=" ".join(["gencls", *sys.argv[1:]]),
-    )
+    command = " ".join(["gencls", *sys.argv[1:]])
+    if args.take_from is not None:
+        if not args.add:
+            raise ValueError(three_parts("--add with --take-from", "none", "The run is evaluated first, without both."))
+        report = take_baselines(args.run, args.take_from, output, names, command=command)
+    else:
+        evaluate = add_baselines if args.add else evaluate_run
+        report = evaluate(args.run, output, options, progress=sys.stderr.isatty(), command=command)
     print(model_text(read_json(output / "metrics.json")))
     print(f"report: {report}")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,16 @@ from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import check_baselines
 from gencls.evaluation.runs import accelerator_name
 from gencls.evaluation.scores import read_digests, text_digest
-from gencls.reporting.evaluation import evaluation_metrics, load_scores
+from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics, load_scores
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
 
 FILES = ("run.json", "metrics.json", "scores.npz", "predictions.jsonl")
+#: The baseline that is part of the run, and no rival.
+OWN_TABLES = "naive_bayes_pairs"
+#: What the rivals of two evaluations must have had in common to be the same.
+SAME_DATA = ("fingerprint", "evaluated", "split", "class_counts", "max_length", "truncation")
+SAME_OPTIONS = ("seed", "backbone", "backbone_layers", "max_length", "adapt_steps", "class_steps", "batch_size")
 
 
 def add_baselines(
@@ -80,6 +85,70 @@ def add_baselines(
         write_numbers(output, arrays, metrics, facts)
         drop_checkpoints(causal, [name])
     return build_report(output, progress=progress)
+
+
+def take_baselines(run: Path, source: Path, output: Path, names: Sequence[str], *, command: str = "") -> Path:
+    """Take baselines over from an evaluation of an earlier run of the same data, and write the report again.
+
+    A run that is trained again, with other options of its own, has the same rivals: hours of fits need not be repeated.
+
+    Parameters
+    ----------
+    run, output : Path
+        The run, and the folder of its evaluation.
+    source : Path
+        The evaluation that has the baselines.
+    names : sequence of str
+        Baselines of `source`, but for the count tables, which are those of the run itself.
+    command : str
+        For the record.
+
+    Returns
+    -------
+    Path
+        Of the HTML report.
+
+    Raises
+    ------
+    ValueError
+        If `source` lacks one of them, was fitted or judged on other texts, or for a run whose options give rivals other
+        tokens, another backbone or other budgets; before anything is written.
+    FileNotFoundError
+        If a folder holds no evaluation.
+    """
+    for folder in (source, output):
+        _check_finished(folder)
+    ours, theirs = read_json(output / "run.json"), read_json(source / "run.json")
+    missing = [name for name in names if name == OWN_TABLES or name not in theirs["baselines"]]
+    if missing:
+        known = ", ".join(name for name in theirs["baselines"] if name != OWN_TABLES)
+        raise ValueError(three_parts(f"baselines out of {known}", ", ".join(missing), "Fit them: --add."))
+    arrays, old = load_scores(output / "scores.npz"), load_scores(source / "scores.npz")
+    _check_same_rivals(ours, theirs, source)
+    if not (
+        read_digests(output / "predictions.jsonl") == read_digests(source / "predictions.jsonl")
+        and np.array_equal(arrays["y"], old["y"])
+        and arrays["class_names"].tolist() == old["class_names"].tolist()
+    ):
+        todo = "Fit the baselines again: --add."
+        raise ValueError(three_parts("an evaluation on the same texts", f"others in {source.name}", todo))
+    arrays |= {BASELINE_PREFIX + name: old[BASELINE_PREFIX + name] for name in names}
+    records = {name: theirs["baselines"][name] for name in names}
+    metrics = _merged(read_json(output / "metrics.json"), arrays, ours["seed"])
+    told = run_record(command or f"gencls evaluate {run.name} --add", {}, ours["seed"], device=theirs["device"])
+    facts = _with_added(ours, records, told, 0.0)
+    facts["added"][-1]["taken_from"] = theirs["commit"]
+    write_numbers(output, arrays, metrics, facts)
+    return build_report(output)
+
+
+def _check_same_rivals(ours: Mapping[str, Any], theirs: Mapping[str, Any], source: Path) -> None:
+    """Refuse an evaluation whose rivals had other texts, tokens, backbones or budgets."""
+    differing = [name for name in SAME_DATA if ours["data"].get(name) != theirs["data"].get(name)]
+    differing += [name for name in SAME_OPTIONS if ours["config"].get(name) != theirs["config"].get(name)]
+    if differing:
+        todo = "Fit the baselines again: --add."
+        raise ValueError(three_parts("an evaluation of the same data and budgets", f"another {differing}", todo))
 
 
 def _check_finished(output: Path) -> None:

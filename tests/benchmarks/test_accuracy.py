@@ -104,6 +104,10 @@ def test_rivals_are_fitted_again_or_for_the_first_time_in_what_is_finished(runs,
     summarise(copy, tmp_path / "report", size="cpu", command="c")
     rows = {row["model"]: row for row in read(tmp_path / "report", "results.json")["models"]}
     assert "naive_bayes_words" in rows
+    later = shutil.copytree(runs, tmp_path / "later")
+    accuracy.refit(["naive_bayes_words"], later, data=["toy"], source=copy, command="taken")
+    taken = read(later / "toy-generative-0" / "evaluation", "run.json")["baselines"]["naive_bayes_words"]
+    assert taken == new["baselines"]["naive_bayes_words"]
     with pytest.raises(ValueError, match="a finished evaluation"):
         accuracy.refit(["naive_bayes"], copy, data=["r8"])
     own = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=3, batch_size=8, max_length=24)

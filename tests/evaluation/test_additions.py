@@ -10,7 +10,7 @@ import pytest
 from gencls.cli.main import main
 from gencls.data.storage import plain, read_json, write_json
 from gencls.evaluation import additions
-from gencls.evaluation.additions import FILES, add_baselines
+from gencls.evaluation.additions import FILES, add_baselines, take_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
 
@@ -143,3 +143,50 @@ def test_an_unfinished_evaluation_is_refused(toy_run, begun, name):
     (begun / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"none with {name}"):
         add_baselines(toy_run, begun, EvaluationOptions())
+
+
+def test_rivals_of_an_earlier_run_are_taken_over_as_they_are(toy_run, at_once, first, tmp_path):
+    folder = shutil.copytree(first, tmp_path / "report")
+    command = ["evaluate", str(toy_run), "--output", str(folder), "--baselines", "nb_svm", "--take-from", str(at_once)]
+    assert main(command) == 2
+    assert main([*command, "--add"]) == 0
+    ours, theirs = load_scores(folder / "scores.npz"), load_scores(at_once / "scores.npz")
+    np.testing.assert_array_equal(ours["baseline_nb_svm"], theirs["baseline_nb_svm"])
+    old, new = read_json(at_once / "run.json"), read_json(folder / "run.json")
+    assert new["baselines"]["nb_svm"] == old["baselines"]["nb_svm"]
+    (entry,) = new["added"]
+    assert (entry["baselines"], entry["taken_from"]) == (["nb_svm"], old["commit"])
+    assert read_json(folder / "metrics.json")["nb_svm"] == read_json(at_once / "metrics.json")["nb_svm"]
+    assert "NB-SVM" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "match"),
+    [
+        (("config", "class_steps"), 77, "same data and budgets; got another .*class_steps"),
+        (("config", "seed"), 77, "another .*seed"),
+        (("data", "fingerprint"), "x", "another .*fingerprint"),
+        (("data", "class_counts"), {}, "another .*class_counts"),
+    ],
+)
+def test_rivals_of_other_data_or_budgets_are_not_taken_over(toy_run, at_once, begun, tmp_path, place, value, match):
+    source = shutil.copytree(at_once, tmp_path / "other")
+    facts = read_json(source / "run.json")
+    facts[place[0]][place[1]] = value
+    write_json(source / "run.json", facts)
+    before = {name: (begun / name).read_bytes() for name in FILES}
+    with pytest.raises(ValueError, match=match):
+        take_baselines(toy_run, source, begun, ["nb_svm"])
+    assert {name: (begun / name).read_bytes() for name in FILES} == before
+
+
+def test_only_what_is_there_and_no_part_of_a_run_is_taken_over(toy_run, at_once, begun, tmp_path):
+    for name in ("naive_bayes_pairs", "encoder"):
+        with pytest.raises(ValueError, match=f"out of naive_bayes, nb_svm; got {name}"):
+            take_baselines(toy_run, at_once, begun, [name])
+    other = tmp_path / "texts"
+    evaluate_run(toy_run, other, EvaluationOptions(max_texts=14, seed=3, baselines=("nb_svm",)))
+    with pytest.raises(ValueError, match="on the same texts"):
+        take_baselines(toy_run, other, begun, ["nb_svm"])
+    with pytest.raises(FileNotFoundError, match="a finished evaluation"):
+        take_baselines(toy_run, tmp_path / "nothing", begun, ["nb_svm"])
