@@ -98,12 +98,14 @@ def refit(
     *,
     size: str = "cpu",
     data: Sequence[str] = DATA,
+    variants: Sequence[str] = VARIANTS,
     seeds: Sequence[int] = (0,),
+    limit: int | None = None,
     source: Path | None = None,
     command: str = "",
     progress: bool = False,
 ) -> None:
-    """Fit rivals again, or for the first time, beside the finished evaluations of the generative variant.
+    """Fit rivals again, or for the first time, beside the finished evaluations of the variants that have rivals.
 
     With `source`, a folder of earlier runs, they are taken over from the evaluations there and not fitted.
 
@@ -112,11 +114,12 @@ def refit(
     ValueError
         If none is evaluated yet, or one was with another recipe; before any fit.
     """
-    tasks = [task(name, "generative", size=size, seed=seed) for seed in seeds for name in data]
-    finished = [chosen for chosen in tasks if (runs / chosen.name / EVALUATION / DONE).exists()]
+    tasks = _tasks(data, variants, seeds, size=size, n_test=limit)
+    done = [chosen for chosen in tasks if (runs / chosen.name / EVALUATION / DONE).exists()]
+    finished = [chosen for chosen in done if chosen.rivals]
     if not finished:
         todo = "Run it first, without --refit."
-        raise ValueError(three_parts("a finished evaluation of the generative variant", f"none in {runs.name}", todo))
+        raise ValueError(three_parts("a finished evaluation of a variant with rivals", f"none in {runs.name}", todo))
     for chosen in finished:
         check_same_recipe(chosen, runs / chosen.name)
     for chosen in finished:
@@ -126,6 +129,17 @@ def refit(
             continue
         options = EvaluationOptions(max_texts=read_json(output / DONE)["max_texts"], baselines=tuple(rivals))
         add_baselines(runs / chosen.name, output, options, progress=progress, command=command)
+
+
+def _tasks(
+    data: Sequence[str], variants: Sequence[str], seeds: Sequence[int], *, size: str, n_test: int | None
+) -> list[Task]:
+    return [
+        task(name, variant, size=size, seed=seed, n_test=n_test)
+        for seed in seeds
+        for variant in variants
+        for name in data
+    ]
 
 
 def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:
@@ -189,9 +203,7 @@ def main(
         An unknown data set, variant or size; before any run.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
-    options = {"size": size, "n_test": limit}
-    tasks = [task(name, variant, seed=seed, **options) for seed in seeds for variant in variants for name in data]
-    for chosen in tasks:
+    for chosen in _tasks(data, variants, seeds, size=size, n_test=limit):
         wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
         run_task(wanted, folder, command=command, progress=progress)
     return summarise(folder, output, size=size, command=command)
@@ -231,7 +243,7 @@ if __name__ == "__main__":
     if source is not None and not again:
         raise SystemExit(three_parts("--refit with --take-from", "none", "Name the rivals that are taken over."))
     if again:
-        chosen = {name: arguments[name] for name in ("size", "data", "seeds")}
+        chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit")}
         refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())
     if again or only_summary:
         page = summarise(place, arguments["output"], size=size, command=command)

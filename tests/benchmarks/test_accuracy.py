@@ -91,7 +91,9 @@ def test_rivals_are_fitted_again_or_for_the_first_time_in_what_is_finished(runs,
     from benchmarks import accuracy
 
     monkeypatch.setattr(accuracy, "evaluate_run", lambda *_, **__: pytest.fail("scored again"))
-    monkeypatch.setattr(accuracy, "task", lambda data, *_, **__: Task(data, "generative", own, RIVALS))
+    monkeypatch.setattr(
+        accuracy, "task", lambda data, variant, **_: Task(data, variant, own, RIVALS * (variant == "generative"))
+    )
     own = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
     copy = shutil.copytree(runs, tmp_path / "runs")
     old = read(copy / "toy-generative-0" / "evaluation", "run.json")["baselines"]
