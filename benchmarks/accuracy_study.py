@@ -65,9 +65,10 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
-    "embedding_ridge": ({"embedding_ridge": 1.0},),
+    "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
+    "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
     # a rate for class maps behind the network is high for adapters inside it
     "adapter_rate": ({"mode": "adapter", "class_learning_rate": 5e-4},),
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
