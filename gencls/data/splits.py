@@ -95,13 +95,16 @@ def _without_copies(dataset: TextDataset, official: dict[str, TextSplit]) -> tup
 
 
 def _drop(split: TextSplit, forbidden: set[str], what: str) -> TextSplit:
-    if not forbidden:
-        return split
-    kept = [row for row, text in enumerate(split.texts) if normal_form(text) not in forbidden]
+    kept = _rows_without(split, forbidden)
     if len(kept) == len(split):
         return split
     logger.info("dropped %d %s", len(split) - len(kept), what)
     return split.take(kept)
+
+
+def _rows_without(split: TextSplit, forbidden: set[str]) -> list[int]:
+    """Rows of the texts whose normal form is none of those."""
+    return [row for row, text in enumerate(split.texts) if not forbidden or normal_form(text) not in forbidden]
 
 
 def _assign(pool: TextSplit, shares: dict[str, float], label_names: tuple[str, ...], seed: int) -> dict[str, TextSplit]:
@@ -267,7 +270,7 @@ def with_unlabelled(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0)
         )
     found = {**splits, "test": stratified_sample(whole, n_test, seed=seed)}
     known = {normal_form(text) for split in found.values() for text in split.texts}
-    others = [row for row, text in enumerate(whole.texts) if normal_form(text) not in known]
+    others = _rows_without(whole, known)
     if not others:
         raise ValueError(three_parts("test texts that no other split has", "copies alone", "Ask for fewer texts."))
     return {**found, "unlabelled": whole.take(others)}

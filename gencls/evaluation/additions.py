@@ -79,10 +79,9 @@ def add_baselines(
         alone = replace(options, baselines=(name,), causal=causal)
         rivals, records = fit_baselines(classifier, parts, alone, progress=progress)
         arrays |= rivals
-        metrics = _merged(read_json(output / "metrics.json"), arrays, facts["seed"])
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
         facts = _with_added(facts, records, told, time.monotonic() - start)
-        write_numbers(output, arrays, metrics, facts)
+        _write(output, arrays, facts)
         drop_checkpoints(causal, [name])
     return build_report(output, progress=progress)
 
@@ -134,11 +133,8 @@ def take_baselines(run: Path, source: Path, output: Path, names: Sequence[str], 
         raise ValueError(three_parts("an evaluation on the same texts", f"others in {source.name}", todo))
     arrays |= {BASELINE_PREFIX + name: old[BASELINE_PREFIX + name] for name in names}
     records = {name: theirs["baselines"][name] for name in names}
-    metrics = _merged(read_json(output / "metrics.json"), arrays, ours["seed"])
     told = run_record(command or f"gencls evaluate {run.name} --add", {}, ours["seed"], device=theirs["device"])
-    facts = _with_added(ours, records, told, 0.0)
-    facts["added"][-1]["taken_from"] = theirs["commit"]
-    write_numbers(output, arrays, metrics, facts)
+    _write(output, arrays, _with_added(ours, records, told, 0.0, taken_from=theirs["commit"]))
     return build_report(output)
 
 
@@ -180,17 +176,18 @@ def _check_same_texts(
         raise ValueError(three_parts("the texts that were evaluated", got, todo))
 
 
-def _merged(old: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], seed: int) -> dict[str, Any]:
+def _write(output: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
     """All metrics from the scores, in what `metrics.json` has beside them: temperature, costs, the bound."""
-    fresh = evaluation_metrics(arrays, generator=np.random.default_rng(seed))
-    return {name: {**old.get(name, {}), **row} for name, row in fresh.items()}
+    old = read_json(output / "metrics.json")
+    fresh = evaluation_metrics(arrays, generator=np.random.default_rng(facts["seed"]))
+    write_numbers(output, arrays, {name: {**old.get(name, {}), **row} for name, row in fresh.items()}, facts)
 
 
 def _with_added(
-    facts: Mapping[str, Any], records: Mapping[str, Any], told: Mapping[str, Any], seconds: float
+    facts: Mapping[str, Any], records: Mapping[str, Any], told: Mapping[str, Any], seconds: float, **origin: str
 ) -> dict[str, Any]:
-    """`run.json` with the baselines' records, their time in its own, and what was run for them."""
-    entry = {name: told[name] for name in ("command", "time", "commit", "device")}
+    """`run.json` with the baselines' records, their time in its own, what was run for them and where they are from."""
+    entry = {name: told[name] for name in ("command", "time", "commit", "device")} | origin
     return {
         **facts,
         "baselines": {**facts["baselines"], **records},

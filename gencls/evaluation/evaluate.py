@@ -123,9 +123,10 @@ def fit_baselines(
     Where a run has learned from texts of its data set without their labels, its baselines do so as well, if they can.
     """
     arrays, records = {}, {}
+    labels = parts["train"].labels
+    shares = np.bincount(labels, minlength=len(classifier.classes_)) / len(labels)
     for name in options.baselines:
         if "unlabelled" in parts and name in SELF_TRAINED:
-            shares = np.bincount(parts["train"].labels, minlength=len(classifier.classes_)) / len(parts["train"].labels)
             fitted = self_trained(name, classifier, parts, shares, progress=progress)
         else:
             fitted = fit_baseline(name, classifier, parts, causal=options.causal, progress=progress)
