@@ -44,6 +44,8 @@ class CausalTraining:
         Tokens that were predicted, those before a resume counted in.
     seconds : float
         Wall-clock seconds, those before a resume counted in.
+    seconds_before : float
+        Those before a resume.
     validation_loss : float
         Nats per token of the validation texts afterwards; NaN without any.
     """
@@ -51,6 +53,7 @@ class CausalTraining:
     n_steps: int
     tokens_seen: int
     seconds: float
+    seconds_before: float
     validation_loss: float
 
 
@@ -155,7 +158,7 @@ def train_causal(
     seconds = watch.seconds
     model.eval()
     loss = nats_per_token(model, validation, start_id=start_id, bf16=bf16) if len(validation) else math.nan
-    return CausalTraining(taken, network.tokens_seen, seconds, loss)
+    return CausalTraining(taken, network.tokens_seen, seconds, watch.seconds_before, loss)
 
 
 def scheduled(examples: Sequence[Any], n_visits: int, seed: int) -> list[Any]:

@@ -10,7 +10,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from gencls.data.storage import read_json, write_json
 
-COMPLETE = "complete.json"
+COMPLETE, WEIGHTS = "complete.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,19 @@ class Progress:
 def mark_complete(folder: Path, progress: Progress) -> None:
     """Write the progress into a checkpoint, last: one without it was cut short by a kill."""
     write_json(folder / COMPLETE, asdict(progress))
+
+
+def keep_weights(folder: Path) -> None:
+    """Remove all but the weights and the progress of a finished training: nothing goes on from it."""
+    found = last_whole_checkpoint(folder)
+    if found is None or not found[1].finished:
+        return
+    for path in folder.glob("checkpoint-*"):
+        if path != found[0]:
+            shutil.rmtree(path)
+    for path in found[0].iterdir():
+        if path.name not in (WEIGHTS, COMPLETE):
+            path.unlink()
 
 
 def last_whole_checkpoint(folder: Path) -> tuple[Path, Progress] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from gencls.baselines.checkpoints import keep_weights
 from gencls.baselines.finetuning import Budget, BudgetCallback, finetune, parameter_groups, private_seeds
 from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, checked_labels
@@ -84,6 +86,11 @@ class EncoderClassifier(LogProbaClassifier):
         Autocast to bfloat16, in training and in prediction.
     random_state : int
         Seed of the head, the order of the texts and dropout; the process's random states stay as they are.
+    checkpoints : Path, optional
+        Folder for checkpoints; a killed fit goes on where it stopped, and a finished one is read. One folder for one
+        training set and setting.
+    save_steps : int
+        Steps between checkpoints.
     progress : bool
         Draw a progress bar when stderr is a terminal.
 
@@ -94,6 +101,8 @@ class EncoderClassifier(LogProbaClassifier):
         Optimizer steps taken.
     tokens_seen_ : int
         Tokens through the network in training, special tokens counted, padding not.
+    seconds_before_ : float
+        Of training in earlier lives of a resumed fit; 0 for one that was not.
     classes_ : ndarray of shape (C,), int64
     """
 
@@ -110,6 +119,8 @@ class EncoderClassifier(LogProbaClassifier):
         batch_size: int = 32,
         bf16: bool = False,
         random_state: int = 0,
+        checkpoints: Path | None = None,
+        save_steps: int = 100,
         progress: bool = True,
     ) -> None:
         self.encoder = encoder
@@ -122,6 +133,8 @@ class EncoderClassifier(LogProbaClassifier):
         self.batch_size = batch_size
         self.bf16 = bf16
         self.random_state = random_state
+        self.checkpoints = checkpoints
+        self.save_steps = save_steps
         self.progress = progress
 
     def fit(self, ids: Sequence[np.ndarray], y: np.ndarray) -> EncoderClassifier:
@@ -164,8 +177,13 @@ class EncoderClassifier(LogProbaClassifier):
                 batch_size=self.batch_size,
                 bf16=self.bf16,
                 seed=self.random_state,
+                checkpoints=self.checkpoints,
+                save_steps=self.save_steps,
             )
+        if self.checkpoints is not None:
+            keep_weights(self.checkpoints)
         self.network_, self.tokens_seen_ = network.eval(), network.tokens_seen
+        self.seconds_before_ = watch.seconds_before
         self.classes_ = np.unique(labels)
         return self
 

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from gencls.baselines.checkpoints import Progress, last_whole_checkpoint, mark_complete
+from gencls.baselines.checkpoints import WEIGHTS, Progress, last_whole_checkpoint, mark_complete
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def finetune(
         watch.resume_from(found[1])
         network.tokens_seen = found[1].tokens_seen
         if found[1].finished:  # the Trainer would add a step
-            network.load_state_dict(load_file(found[0] / "model.safetensors"))
+            network.load_state_dict(load_file(found[0] / WEIGHTS))
             watch.bar.close()
             return found[1].step
     with tempfile.TemporaryDirectory() as folder:

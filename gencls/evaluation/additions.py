@@ -15,7 +15,7 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluated_parts, fit_baselines, write_numbers
-from gencls.evaluation.rival_checkpoints import drop_checkpoints, with_checkpoints
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import check_baselines
 from gencls.evaluation.runs import accelerator_name
@@ -73,16 +73,16 @@ def add_baselines(
     _check_same_run(run, record, facts)
     _check_same_texts(output, arrays, parts["test"], classifier)
     device = accelerator_name(classifier.denoiser_.bias.device)
-    causal = with_checkpoints(options.causal, run, parts["train"])
+    checkpoints = RivalCheckpoints(run)
     for name in options.baselines:  # written one by one: a causal rival takes half an hour
         start = time.monotonic()
-        alone = replace(options, baselines=(name,), causal=causal)
-        rivals, records = fit_baselines(classifier, parts, alone, progress=progress)
+        alone = replace(options, baselines=(name,))
+        rivals, records = fit_baselines(classifier, parts, alone, checkpoints, progress=progress)
         arrays |= rivals
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
         facts = _with_added(facts, records, told, time.monotonic() - start)
         _write(output, arrays, facts)
-        drop_checkpoints(causal, [name])
+        checkpoints.drop([name])
     return build_report(output, progress=progress)
 
 

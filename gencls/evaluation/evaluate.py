@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from gencls.data import TextDataset, TextSplit, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
 from gencls.data.storage import write_json
 from gencls.evaluation.language_model import language_model_metrics
-from gencls.evaluation.rival_checkpoints import drop_checkpoints, with_checkpoints
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
@@ -94,8 +94,8 @@ def evaluate_run(
     scores, seconds = score_test_texts(classifier, test, run)
     texts_per_second = len(test.texts) / max(seconds, 1e-9)
     logger.info("scored %d texts, %.1f a second", len(test.texts), texts_per_second)
-    options = replace(options, causal=with_checkpoints(options.causal, run, parts["train"]))
-    rivals, baseline_records = fit_baselines(classifier, parts, options, progress=progress)
+    checkpoints = RivalCheckpoints(run)
+    rivals, baseline_records = fit_baselines(classifier, parts, options, checkpoints, progress=progress)
     arrays = score_arrays(classifier, scores, test) | rivals
     bound = language_model_metrics(classifier, parts, options.seed, progress=progress)
     metrics = evaluation_metrics(arrays, generator=np.random.default_rng(options.seed))
@@ -111,12 +111,17 @@ def evaluate_run(
     facts = _run_facts(classifier, record, options, parts, command or f"gencls evaluate {run.name}")
     facts |= {"baselines": baseline_records, "wall_seconds": time.monotonic() - start}
     write_numbers(output, arrays, metrics, facts)
-    drop_checkpoints(options.causal, options.baselines)
+    checkpoints.drop(options.baselines)
     return build_report(output, progress=progress)
 
 
 def fit_baselines(
-    classifier: DiffusionClassifier, parts: Mapping[str, RivalData], options: EvaluationOptions, *, progress: bool
+    classifier: DiffusionClassifier,
+    parts: Mapping[str, RivalData],
+    options: EvaluationOptions,
+    checkpoints: RivalCheckpoints,
+    *,
+    progress: bool,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays that the options' baselines give `scores.npz`, and the record of each by its name.
 
@@ -127,9 +132,11 @@ def fit_baselines(
     shares = np.bincount(labels, minlength=len(classifier.classes_)) / len(labels)
     for name in options.baselines:
         if "unlabelled" in parts and name in SELF_TRAINED:
-            fitted = self_trained(name, classifier, parts, shares, progress=progress)
+            fitted = self_trained(name, classifier, parts, shares, checkpoints=checkpoints, progress=progress)
         else:
-            fitted = fit_baseline(name, classifier, parts, causal=options.causal, progress=progress)
+            fitted = fit_baseline(
+                name, classifier, parts, causal=options.causal, checkpoints=checkpoints, progress=progress
+            )
         arrays[BASELINE_PREFIX + name], records[name] = fitted
     return arrays, records
 

@@ -7,6 +7,8 @@ rival's own tokenizer, so those of SmolLM2 reach a little further than the class
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from gencls.evaluation.costs import (
     trainable_parameters,
     training_flops,
 )
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, Fitted, RivalData
 
 Data = Mapping[str, RivalData]
@@ -32,7 +35,12 @@ ADAPTER_RATE, SCRATCH_RATE = 5e-4, 1e-3
 
 
 def fit_causal_per_class(
-    classifier: DiffusionClassifier, data: Data, options: CausalOptions, *, progress: bool
+    classifier: DiffusionClassifier,
+    data: Data,
+    options: CausalOptions,
+    *,
+    checkpoints: RivalCheckpoints | None,
+    progress: bool,
 ) -> Fitted:
     """One adapter per class on a pretrained causal model."""
     causal, ids_of = _pretrained(classifier, options)
@@ -41,13 +49,20 @@ def fit_causal_per_class(
         start_id=causal.start_id,
         adapter_rank=options.adapter_rank,
         learning_rate=options.learning_rate or ADAPTER_RATE,
-        **_budget(classifier, options, "causal_per_class", progress),
+        **_budget(classifier, options, progress),
     )
-    return _fit(model, ids_of, data, {"model": options.model, "source": causal.source})
+    about = {"model": options.model, "source": causal.source}
+    model.checkpoints = _place("causal_per_class", about, options, data, checkpoints)
+    return _fit(model, ids_of, data, about)
 
 
 def fit_causal_scratch(
-    classifier: DiffusionClassifier, data: Data, options: CausalOptions, *, progress: bool
+    classifier: DiffusionClassifier,
+    data: Data,
+    options: CausalOptions,
+    *,
+    checkpoints: RivalCheckpoints | None,
+    progress: bool,
 ) -> Fitted:
     """One causal model per class, of the backbone's size and over its tokens, from random weights."""
     config, frame = classifier.backbone_.config, classifier.denoiser_.frame
@@ -66,15 +81,22 @@ def fit_causal_scratch(
         start_id=start_id,
         adapter_rank=None,
         learning_rate=options.learning_rate or SCRATCH_RATE,
-        **_budget(classifier, options, "causal_scratch", progress),
+        **_budget(classifier, options, progress),
     )
-    return _fit(model, lambda part: part.ids, data, {"source": "random weights"})
+    about = {"source": "random weights"}
+    model.checkpoints = _place("causal_scratch", about, options, data, checkpoints)
+    return _fit(model, lambda part: part.ids, data, about)
 
 
 def fit_causal_zero_shot(
-    classifier: DiffusionClassifier, data: Data, options: CausalOptions, *, progress: bool
+    classifier: DiffusionClassifier,
+    data: Data,
+    options: CausalOptions,
+    *,
+    checkpoints: RivalCheckpoints | None,
+    progress: bool,
 ) -> Fitted:
-    """An untrained causal model under a prompt for each class; the training texts give the prior only."""
+    """An untrained causal model under a prompt for each class; it trains nothing, but for the prior."""
     causal, ids_of = _pretrained(classifier, options)
     contexts = prompt_contexts([str(name) for name in classifier.classes_], causal.tokenizer, causal.start_id)
     bf16 = bool(classifier.training_record_["bf16"])
@@ -102,7 +124,7 @@ def _pretrained(classifier: DiffusionClassifier, options: CausalOptions) -> tupl
     return causal, ids_of
 
 
-def _budget(classifier: DiffusionClassifier, options: CausalOptions, name: str, progress: bool) -> dict[str, Any]:
+def _budget(classifier: DiffusionClassifier, options: CausalOptions, progress: bool) -> dict[str, Any]:
     """Return the training's settings that the options and the run give."""
     plan, config = classifier.training_record_["plan"], classifier.train_config()
     n_texts = (plan["adapt_steps"] + plan["class_steps"]) * config.batch_size
@@ -113,9 +135,19 @@ def _budget(classifier: DiffusionClassifier, options: CausalOptions, name: str, 
         "batch_size": options.batch_size,
         "bf16": bool(classifier.training_record_["bf16"]),
         "random_state": config.seed,
-        "checkpoints": None if options.checkpoints is None else options.checkpoints / name,
         "progress": progress,
     }
+
+
+def _place(
+    name: str, about: Mapping[str, Any], options: CausalOptions, data: Data, checkpoints: RivalCheckpoints | None
+) -> Path | None:
+    """Return the folder of a rival's checkpoints, where any are kept."""
+    if checkpoints is None:
+        return None
+    told = {**asdict(options), **about}
+    del told["calibration_texts"]  # they train nothing
+    return checkpoints.place(name, told, data["train"])
 
 
 def _fit(model: PerClassCausalLM, ids_of: Callable[[RivalData], Ids], data: Data, about: Mapping[str, Any]) -> Fitted:
@@ -129,6 +161,7 @@ def _fit(model: PerClassCausalLM, ids_of: Callable[[RivalData], Ids], data: Data
         **about,
         "steps_per_class": model.n_steps_,
         "tokens_seen": n_tokens,
+        "seconds_before": sum(training.seconds_before for training in model.trainings_),
         "tokens_seen_per_class": [training.tokens_seen for training in model.trainings_],
         "train_flops": training_flops(n_parameters, n_tokens, n_trainable=n_trainable),
         "score_flops_per_text": forward_flops(n_parameters, per_text),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,6 @@ class CausalOptions:
         None takes the usual one: 5e-4 for adapters, 1e-3 from scratch.
     calibration_texts : int, optional
         Calibration texts that are scored; None scores all.
-    checkpoints : Path, optional
-        Folder for checkpoints of the trainings of one run; a killed one goes on from there.
     """
 
     model: str = "smollm2"
@@ -66,7 +63,6 @@ class CausalOptions:
     batch_size: int = 8
     learning_rate: float | None = None
     calibration_texts: int | None = 500
-    checkpoints: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "max_seconds", "adapter_rank", "batch_size", "learning_rate", "calibration_texts"):
@@ -75,5 +71,6 @@ class CausalOptions:
                 raise ValueError(f"Expected a positive {name}; got {limit!r}. Use None for the usual one.")
 
 
-#: A way to predict log P(class | text), (N, C), and what was chosen on the way and what it cost.
+#: A way to predict log P(class | text), (N, C), and what was chosen on the way and what it cost;
+#: ``seconds_before`` are those of earlier lives of a resumed training.
 Fitted = tuple[Callable[[RivalData], FloatArray], dict[str, Any]]

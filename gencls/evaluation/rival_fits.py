@@ -29,6 +29,7 @@ from gencls.evaluation.costs import (
     mean_length,
     training_flops,
 )
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
 
 Data = Mapping[str, RivalData]
@@ -98,14 +99,22 @@ def fit_tfidf(classifier: DiffusionClassifier, data: Data) -> Fitted:
     return lambda part: model.predict_log_proba(part.texts), {"strength": model.strength_, **costs}
 
 
-def fit_encoder(classifier: DiffusionClassifier, data: Data, *, progress: bool) -> Fitted:
+def fit_encoder(
+    classifier: DiffusionClassifier, data: Data, *, checkpoints: RivalCheckpoints | None, progress: bool
+) -> Fitted:
     """The same backbone, fine-tuned to discriminate."""
-    model = same_budget_encoder(classifier, progress=progress).fit(data["train"].ids, data["train"].labels)
+    model, train = same_budget_encoder(classifier, progress=progress), data["train"]
+    if checkpoints is not None:
+        told = {"source": classifier.backbone_.source, "max_steps": model.budget.max_steps, "bf16": model.bf16}
+        told |= {name: getattr(model, name) for name in ("learning_rate", "warmup", "batch_size", "random_state")}
+        model.checkpoints = checkpoints.place("encoder", told, train)
+    model.fit(train.ids, train.labels)
     n_parameters = matrix_parameters(model.network_)
     record = {
         "steps": model.n_steps_,
         "n_layers": getattr(model.encoder.config, "num_hidden_layers", None),
         "tokens_seen": model.tokens_seen_,
+        "seconds_before": model.seconds_before_,
         "train_flops": training_flops(n_parameters, model.tokens_seen_),
         "score_flops_per_text": forward_flops(n_parameters, mean_length(data["test"].ids)),
     }

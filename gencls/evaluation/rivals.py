@@ -17,6 +17,7 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.temperature import LengthTemperature
 from gencls.data.errors import nearest, three_parts
 from gencls.evaluation.rival_causal import fit_causal_per_class, fit_causal_scratch, fit_causal_zero_shot
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData
 from gencls.evaluation.rival_fits import (
     fit_encoder,
@@ -67,6 +68,7 @@ def fit_baseline(
     data: Mapping[str, RivalData],
     *,
     causal: CausalOptions = CausalOptions(),  # noqa: B008  (frozen)
+    checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Fit one baseline on train, choose on validation, calibrate on calibration, predict test.
@@ -81,6 +83,8 @@ def fit_baseline(
         ``train``, ``validation``, ``calibration``, ``test``.
     causal : CausalOptions
         Budgets of the causal rivals.
+    checkpoints : RivalCheckpoints, optional
+        Folders of those that are trained in steps: a killed training goes on there.
     progress : bool
 
     Returns
@@ -88,11 +92,12 @@ def fit_baseline(
     log_proba : ndarray of shape (N, C), nats
         Calibrated, on the test texts.
     record : dict
-        ``seconds``, what was chosen, and the costs ``train_flops`` and ``score_flops_per_text`` as
-        `gencls.evaluation.costs` estimates them.
+        ``seconds``, those before a resume counted in, what was chosen, and the costs ``train_flops`` and
+        ``score_flops_per_text`` as `gencls.evaluation.costs` estimates them.
     """
     start = time.monotonic()
-    predict, record = _fitted(name, classifier, data, causal, progress)
+    predict, record = _fitted(name, classifier, data, causal, checkpoints, progress)
+    before = record.pop("seconds_before", 0.0)
     if name in _CAUSAL:
         data = {**data, "calibration": data["calibration"].first(causal.calibration_texts)}
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
@@ -108,7 +113,7 @@ def fit_baseline(
     if len(np.unique(held)) > 1:
         temperature = fit_temperature(evidence["calibration"], held, lengths["calibration"], log_prior)
     calibrated = temperature.log_proba(evidence["test"], lengths["test"], log_prior)
-    record |= {"seconds": time.monotonic() - start, "temperature": temperature.as_dict()}
+    record |= {"seconds": before + time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
     return calibrated, record
 
@@ -123,12 +128,13 @@ def _fitted(
     classifier: DiffusionClassifier,
     data: Mapping[str, RivalData],
     causal: CausalOptions,
+    checkpoints: RivalCheckpoints | None,
     progress: bool,
 ) -> Fitted:
     if name in _CAUSAL:
-        return _CAUSAL[name](classifier, data, causal, progress=progress)
+        return _CAUSAL[name](classifier, data, causal, checkpoints=checkpoints, progress=progress)
     return (
-        fit_encoder(classifier, data, progress=progress)
+        fit_encoder(classifier, data, checkpoints=checkpoints, progress=progress)
         if name == "encoder"
         else _COUNTS_AND_LINEAR[name](classifier, data)
     )

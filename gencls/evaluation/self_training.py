@@ -8,12 +8,14 @@ A rival of the labelled texts gives all others their classes, once and in their 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gencls.classifier.estimator import DiffusionClassifier
+from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import FloatArray, RivalData
 from gencls.evaluation.rivals import fit_baseline
 from gencls.training.unlabelled import matched_classes
@@ -35,6 +37,7 @@ def self_trained(
     data: Mapping[str, RivalData],
     shares: FloatArray,
     *,
+    checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Fit a rival, let it give the unlabelled texts their classes, and fit it to all of them.
@@ -48,6 +51,8 @@ def self_trained(
         As `fit_baseline` takes it, and ``unlabelled``, whose labels are not looked at.
     shares : ndarray of shape (C,)
         Expected shares of the classes among the unlabelled texts; sum to one.
+    checkpoints : RivalCheckpoints, optional
+        As `fit_baseline` takes them.
     progress : bool
 
     Returns
@@ -57,9 +62,10 @@ def self_trained(
     record : dict
         Of the second fit; ``seconds`` are of both, and ``self_trained`` is the number of unlabelled texts.
     """
-    log_proba, first = fit_baseline(name, classifier, {**data, "test": data["unlabelled"]}, progress=progress)
+    fit = partial(fit_baseline, name, classifier, checkpoints=checkpoints, progress=progress)
+    log_proba, first = fit({**data, "test": data["unlabelled"]})
     told = matched_classes(log_proba, shares)
-    predicted, record = fit_baseline(name, classifier, with_classes(data, told), progress=progress)
+    predicted, record = fit(with_classes(data, told))
     return predicted, {**record, "seconds": record["seconds"] + first["seconds"], "self_trained": len(told)}
 
 

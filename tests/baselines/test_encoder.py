@@ -12,6 +12,7 @@ import torch
 from sklearn.base import clone
 from transformers import BertConfig, BertModel
 
+from gencls.baselines.checkpoints import COMPLETE
 from gencls.baselines.encoder import EncoderClassifier, MeanPooledClassifier
 from gencls.baselines.finetuning import Budget, BudgetCallback
 from gencls.data.lengths import groups_of
@@ -65,6 +66,28 @@ def test_scores_do_not_depend_on_batch_order_or_padding(fitted):
     together = fitted.predict_log_proba(texts, batch_size=96)
     alone = fitted.predict_log_proba(texts[::-1], batch_size=1)[::-1]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits_and_a_finished_one_is_read(encoder, tmp_path):
+    texts, y = toy()
+    settings = {"budget": Budget(max_steps=8), "save_steps": 3}
+    at_once = make(encoder, **settings).fit(texts, y)
+
+    class Killed(EncoderClassifier):
+        def _collate(self, examples):
+            if (tmp_path / "checkpoint-6" / COMPLETE).exists():
+                raise KeyboardInterrupt
+            return super()._collate(examples)
+
+    first = Killed(**{**make(encoder, **settings).get_params(deep=False), "checkpoints": tmp_path})
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(texts, y)
+    resumed, read = (make(encoder, **settings, checkpoints=tmp_path).fit(texts, y) for _ in range(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"]
+    for model in (resumed, read):
+        assert (model.n_steps_, model.tokens_seen_) == (at_once.n_steps_, at_once.tokens_seen_)
+        assert np.array_equal(model.predict_log_proba(texts), at_once.predict_log_proba(texts))
+    assert at_once.seconds_before_ == 0 < resumed.seconds_before_ < read.seconds_before_
 
 
 def test_same_seed_same_bits_and_the_encoder_is_not_changed(encoder):

@@ -1,4 +1,4 @@
-"""A killed causal rival goes on where it stopped; what is written leaves no checkpoints."""
+"""A killed rival goes on where it stopped; of what is written, only an encoder's weights stay."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from gencls.baselines.causal_per_class import PerClassCausalLM
+from gencls.baselines.checkpoints import COMPLETE, WEIGHTS
+from gencls.baselines.encoder import EncoderClassifier, MeanPooledClassifier
 from gencls.data.storage import read_json
 from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-from gencls.evaluation.rival_checkpoints import FOLDER, drop_checkpoints, with_checkpoints
+from gencls.evaluation.rival_checkpoints import FOLDER, RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 
 FEW = CausalOptions(n_steps=2)
+ABOUT = {"source": "random weights", "n_steps": 2}
 TRAIN = RivalData(["a b", "c"], [np.arange(2), np.arange(1)], np.array([0, 1]))
 
 
@@ -39,7 +43,7 @@ def test_a_killed_rival_goes_on(run, tmp_path, monkeypatch, is_added):
         patch.setattr(PerClassCausalLM, "log_likelihood", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(run, tmp_path / "out", options)
-    (kept,) = (run / FOLDER).glob("*/causal_scratch")
+    (kept,) = (run / FOLDER / "causal_scratch").iterdir()
     assert len(list(kept.glob("*/checkpoint-2"))) == 2, "both classes' trainings"
     monkeypatch.setattr(PerClassCausalLM, "_steps_within", killed)  # only a fit that starts anew times its steps
     fit(run, tmp_path / "out", options)
@@ -47,38 +51,75 @@ def test_a_killed_rival_goes_on(run, tmp_path, monkeypatch, is_added):
     assert not (run / FOLDER).exists()
 
 
-def test_a_folder_for_what_decides_a_training(tmp_path):
-    def folder(options=FEW, train=TRAIN, run=tmp_path):
-        return with_checkpoints(options, run, train).checkpoints
+@pytest.mark.parametrize("is_added", [False, True])
+def test_a_killed_encoder_goes_on_and_a_finished_one_is_read(run, tmp_path, monkeypatch, is_added):
+    options = EvaluationOptions(max_texts=16, baselines=("encoder",))
+    evaluate_run(run, tmp_path / "at once", options)
+    at_once = load_scores(tmp_path / "at once" / "scores.npz")[BASELINE_PREFIX + "encoder"]
+    record = read_json(tmp_path / "at once" / "run.json")["baselines"]["encoder"]
+    shutil.rmtree(run / FOLDER)
+    if is_added:
+        evaluate_run(run, tmp_path / "out", replace(options, baselines=("naive_bayes_words",)))
+    fit = add_baselines if is_added else evaluate_run
 
-    assert folder() == folder(replace(FEW, calibration_texts=3))
-    assert folder().parent == tmp_path / FOLDER
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EncoderClassifier, "predict_log_proba", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(run, tmp_path / "out", options)
+    (kept,) = (run / FOLDER / "encoder").glob("*/checkpoint-*")
+    assert {path.name for path in kept.iterdir()} == {WEIGHTS, COMPLETE}, "nothing goes on from a finished training"
+    monkeypatch.setattr(MeanPooledClassifier, "forward", reads_only(MeanPooledClassifier.forward))
+    trained = read_json(kept / COMPLETE)["seconds"]
+    fit(run, tmp_path / "out", options)
+    again = read_json(tmp_path / "out" / "run.json")["baselines"]["encoder"]
+    assert {**again, "seconds": None} == {**record, "seconds": None}
+    assert again["seconds"] > trained > 0
+    assert np.array_equal(load_scores(tmp_path / "out" / "scores.npz")[BASELINE_PREFIX + "encoder"], at_once)
+    evaluate_run(run, tmp_path / "other texts", replace(options, max_texts=8))  # trains nothing
+    assert kept.exists()
+
+
+def reads_only(forward):
+    """Fail where a network trains."""
+
+    def checked(self, *args, **kwargs):
+        assert not self.training
+        return forward(self, *args, **kwargs)
+
+    return checked
+
+
+def test_a_folder_for_what_decides_a_training(tmp_path):
+    def place(about=ABOUT, train=TRAIN, run=tmp_path, rival="causal_scratch"):
+        return RivalCheckpoints(run).place(rival, about, train)
+
+    assert place() == place(dict(reversed(ABOUT.items())))
+    assert place().parent == tmp_path / FOLDER / "causal_scratch"
     others = [
-        folder(replace(FEW, n_steps=3)),
-        folder(replace(FEW, model="gpt2")),
-        folder(replace(FEW, learning_rate=0.1)),
-        folder(train=replace(TRAIN, texts=["a", "b c"])),
-        folder(train=replace(TRAIN, labels=TRAIN.labels[::-1])),
-        folder(run=tmp_path / "other"),
+        place({**ABOUT, "n_steps": 3}),
+        place(train=replace(TRAIN, texts=["a", "b c"])),
+        place(train=replace(TRAIN, labels=TRAIN.labels[::-1])),
+        place(run=tmp_path / "other"),
+        place(rival="causal_per_class"),
     ]
-    assert len({folder(), *others}) == 1 + len(others)
-    assert folder(replace(FEW, checkpoints=tmp_path)) == tmp_path
+    assert len({place(), *others}) == 1 + len(others)
 
 
 def test_only_what_is_written_is_dropped(tmp_path):
-    ours, other = (with_checkpoints(replace(FEW, n_steps=n), tmp_path, TRAIN) for n in (2, 500))
-    for options, name in ((ours, "causal_scratch"), (ours, "causal_per_class"), (other, "causal_scratch")):
-        (options.checkpoints / name / "class_0").mkdir(parents=True)
-    drop_checkpoints(ours, ["causal_scratch", "nb_svm"])
-    assert [path.name for path in ours.checkpoints.iterdir()] == ["causal_per_class"]
-    drop_checkpoints(ours, ["causal_per_class"])
-    drop_checkpoints(ours, ["causal_per_class"])
-    assert not ours.checkpoints.exists()
-    assert (other.checkpoints / "causal_scratch").exists(), "a training of other options"
-    drop_checkpoints(other, ["causal_scratch"])
-    assert not list(tmp_path.iterdir())
-    own = replace(FEW, checkpoints=tmp_path / "mine")
-    (tmp_path / "mine" / "causal_scratch").mkdir(parents=True)
-    drop_checkpoints(own, ["causal_scratch"])
-    drop_checkpoints(FEW, ["causal_scratch"])
-    assert (tmp_path / "mine" / "causal_scratch").exists(), "a folder that the caller chose"
+    ours, other = RivalCheckpoints(tmp_path), RivalCheckpoints(tmp_path)
+    scratch, adapters, encoder = (
+        ours.place(name, ABOUT, TRAIN) for name in ("causal_scratch", "causal_per_class", "encoder")
+    )
+    longer = other.place("causal_scratch", {**ABOUT, "n_steps": 500}, TRAIN)
+    for folder in (scratch, adapters, encoder, longer):
+        (folder / "class_0").mkdir(parents=True)
+    ours.drop(["causal_scratch", "nb_svm", "encoder"])
+    assert [path.exists() for path in (scratch, adapters, encoder, longer)] == [False, True, True, True]
+    for _ in range(2):
+        ours.drop(["causal_per_class", "causal_scratch"])
+        assert [path.exists() for path in (adapters, encoder, longer)] == [False, True, True]
+    other.drop(["causal_scratch"])
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["encoder"], "finished weights stay"
