@@ -187,7 +187,7 @@ def page(
         ),
         lengths=table(
             ["data", "shortest", "", "", "longest"],
-            ([_name(row), *map(_quarter, row["lengths"])] for row in generative),
+            ([place_name(row), *map(_quarter, row["lengths"])] for row in generative),
         ),
         costs=table(
             ["data", "model", "training, min", "training, GFLOP", "MFLOP a text", "test texts/s"],
@@ -196,7 +196,8 @@ def page(
     )
 
 
-def _name(row: Row) -> str:
+def place_name(row: Row) -> str:
+    """Return a row's data set, and its seed if that is not the first."""
     return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
 
 
@@ -210,11 +211,11 @@ def _data(row: Row) -> list[str]:
     kept = f"{split['max_length']}, {split['truncation']}"
     sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
     cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
-    return [_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
+    return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
 
 
 def _best(rows: Sequence[Row], row: Row) -> float:
-    return max(other["accuracy"] for other in rows if _name(other) == _name(row))
+    return max(other["accuracy"] for other in rows if place_name(other) == place_name(row))
 
 
 def _accuracy(row: Row, best: float) -> list[str]:
@@ -222,15 +223,15 @@ def _accuracy(row: Row, best: float) -> list[str]:
     shown = f"**{value}**" if row["accuracy"] == best else value
     interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
     if row["model"] == "diffusion":
-        return [_name(row), title(row["model"]), interval, "", ""]
+        return [place_name(row), title(row["model"]), interval, "", ""]
     low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
     p = p_value(row["mcnemar_p"])
-    return [_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
+    return [place_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
 
 
 def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
-    names = dict.fromkeys(_name(row) for row in rows)
-    return [[row for row in rows if _name(row) == name and row["model"] != "diffusion"] for name in names]
+    names = dict.fromkeys(place_name(row) for row in rows)
+    return [[row for row in rows if place_name(row) == name and row["model"] != "diffusion"] for name in names]
 
 
 def _wins(rows: Sequence[Row]) -> list[str]:
@@ -238,13 +239,13 @@ def _wins(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         outcome = "wins" if row["ahead_low"] > 0 else "loses" if row["ahead_high"] < 0 else "undecided"
         groups[outcome].append(title(row["model"]))
-    return [_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
+    return [place_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
 
 
 def _language(row: Row) -> list[str]:
     gain = row["gain_over_unigram"]
     reads = "yes" if gain >= LITTLE_CONTEXT else "no: a linear classifier in disguise"
-    return [_name(row), row["variant"], *(f"{row[name]:.2f}" for name in _NATS), f"{gain:.2f}", reads]
+    return [place_name(row), row["variant"], *(f"{row[name]:.2f}" for name in _NATS), f"{gain:.2f}", reads]
 
 
 _NATS = ("nats_per_token", "unigram_nats_per_token")
@@ -255,13 +256,19 @@ def _calibration(row: Row) -> list[str]:
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
     before = percent((row.get("uncalibrated") or {}).get("ece"))
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
-    return [_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
+    return [place_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
 
 
 def _method(evaluation: Row, row: Row) -> list[str]:
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}", percent(row["ece"]), null, percent(row["smece"])]
-    return [_name(evaluation), evaluation["variant"], row["method"], *scores, " ".join(map(percent, row["quarters"]))]
+    return [
+        place_name(evaluation),
+        evaluation["variant"],
+        row["method"],
+        *scores,
+        " ".join(map(percent, row["quarters"])),
+    ]
 
 
 def _quarter(row: Row) -> str:
@@ -277,7 +284,7 @@ def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
         rate = rates.get((row["data"], row["seed"], variant))
         minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
         flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]
-        cells.append([_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
+        cells.append([place_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
     return cells
 
 

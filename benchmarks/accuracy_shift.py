@@ -4,7 +4,8 @@
 
 The accuracy benchmark's generative runs score texts of the other data set; the rivals are fitted on the run's own
 texts. Temperatures stay those of the run's own calibration texts: nothing is fitted on the other data set. Rivals that
-a finished evaluation lacks are added to it, and `--refit nb_svm` fits some again.
+a finished evaluation lacks are added to it, and `--refit nb_svm` fits some again. The page is of all data sets that the
+runs in question were used on, and keeps what an earlier page says of other runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from benchmarks.accuracy import DONE, EVALUATION, check_same_recipe
 from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_recipes import RIVALS, task
-from benchmarks.accuracy_report import percent
+from benchmarks.accuracy_report import percent, place_name
 from benchmarks.accuracy_results import Row, collect, compared
 from benchmarks.commands import as_typed
 from benchmarks.markdown import table
@@ -30,14 +31,18 @@ from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.reporting.records import run_record
 
+#: After the name of the data set that was trained on.
+AT_HOME, ON = " at home", " on "
 PAIRS = ("imdb:rotten_tomatoes", "rotten_tomatoes:imdb")
 _PAGE = """# Shift between data sets
 
-Made by `{command}`.
+Made by `{command}`;
+rows of earlier calls are kept.
 
-Trained, chosen and calibrated on the first data set, used on the second: {n_texts} of its texts, of the
-test split where it has one; "at home" is the run's own test split. The generative model, the models of tokens and the
-encoder see the kept tokens of a text alone, where the linear models and the models of words see all of it.
+Trained, chosen and calibrated on the first data set, used on the second: {n_texts} of its
+texts, of the test split where it has one; "at home" is the run's own test split. The generative model,
+the models of tokens and the encoder see the kept tokens of a text alone, where the linear models and the models of
+words see all of it.
 
 {texts}
 
@@ -76,7 +81,7 @@ def evaluate_pair(
     if not (output / DONE).exists():
         evaluate_run(run, output, options, command=command)
         at_home = read_json(run / EVALUATION / DONE)
-        told = f"{at_home['data']} on {Path(other).stem}"
+        told = at_home["data"] + ON + Path(other).stem
         wanted = {"other": other, "max_texts": max_texts}
         write_json(output / DONE, {**at_home, "data": told, "max_texts": max_texts, "options": wanted})
         return output
@@ -99,6 +104,7 @@ def main(
     pairs: Sequence[str] = PAIRS,
     *,
     size: str = "cpu",
+    seed: int = 0,
     runs: Path | None = None,
     output: Path = Path("reports/accuracy"),
     limit: int | None = 1000,
@@ -113,6 +119,8 @@ def main(
     pairs : sequence of str
         ``TRAINED:USED``, names of data sets.
     size : {"cpu", "gpu"}
+    seed : int
+        Of the runs.
     runs : Path, optional
         Folder of the accuracy benchmark's runs.
     output : Path
@@ -132,33 +140,53 @@ def main(
         A pair of another form, or a run that is not evaluated at home yet, or with another recipe; before any work.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
-    found = [_run_of(pair, folder, size) for pair in pairs]
+    found = [_run_of(pair, folder, size, seed) for pair in pairs]
     options = {"max_texts": limit, "rivals": rivals, "refit": refit, "command": command}
-    shifted = [evaluate_pair(run, other, **options) for run, other in found]
-    evaluations: list[Row] = []
-    for (run, _), place in zip(found, shifted, strict=True):
-        at_home = collect(run / EVALUATION, read_json(run / EVALUATION / DONE))
-        evaluations += [{**at_home, "data": f"{at_home['data']} at home"}, collect(place, read_json(place / DONE))]
-    rows, texts = compared(evaluations), [_text_facts(row) for row in evaluations]
-    record = run_record(command, {"size": size, "pairs": list(pairs), "max_texts": limit}, 0)
-    write_json(output / "shift.json", {"rows": rows, "texts": texts, "run": record})
+    for run, other in found:
+        evaluate_pair(run, other, **options)
+    evaluations = [row for run in dict.fromkeys(run for run, _ in found) for row in _evaluations(run)]
+    there = output / "shift.json"
+    earlier = read_json(there) if there.exists() else {"rows": [], "texts": []}
+    rows = _with_earlier(compared(evaluations), earlier["rows"])
+    texts = _with_earlier([_text_facts(row) for row in evaluations], earlier["texts"])
+    record = run_record(command, {"size": size, "pairs": list(pairs), "max_texts": limit}, seed)
+    write_json(there, {"rows": rows, "texts": texts, "run": record})
     return write_atomic(output / "shift.md", page(rows, texts, record))
+
+
+def _evaluations(run: Path) -> list[Row]:
+    """What a run's evaluations say: at home, and on all data sets that it was used on."""
+    at_home = collect(run / EVALUATION, read_json(run / EVALUATION / DONE))
+    places = sorted(path.parent for path in run.glob(f"shift-*/{DONE}"))
+    away = [collect(place, read_json(place / DONE)) for place in places]
+    return [{**at_home, "data": at_home["data"] + AT_HOME}, *away]
+
+
+def _with_earlier(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+    """Rows with those of an earlier page that are of other runs, by what was trained on."""
+    earlier = [{"seed": 0, **row} for row in earlier]  # the first page did not tell the seed of the texts
+    here = {_trained(row) for row in rows}
+    return sorted([*rows, *(row for row in earlier if _trained(row) not in here)], key=_trained)
+
+
+def _trained(row: Row) -> tuple[str, int]:
+    return row["data"].removesuffix(AT_HOME).split(ON)[0], row["seed"]
 
 
 def _text_facts(evaluation: Row) -> Row:
     """Which texts of an evaluation were scored, and what of them a model of tokens sees."""
     split = {name: evaluation["split"][name] for name in ("max_length", "truncation", "share_cut")}
-    return {"data": evaluation["data"], "n_texts": evaluation["n_texts"], **split}
+    return {"data": evaluation["data"], "seed": evaluation["seed"], "n_texts": evaluation["n_texts"], **split}
 
 
-def _run_of(pair: str, folder: Path, size: str) -> tuple[Path, str]:
+def _run_of(pair: str, folder: Path, size: str, seed: int) -> tuple[Path, str]:
     trained, separator, other = pair.partition(":")
     if not separator or not other:
         raise ValueError(three_parts("pairs TRAINED:USED", repr(pair), "Write imdb:rotten_tomatoes."))
-    chosen = task(trained, "generative", size=size)
+    chosen = task(trained, "generative", size=size, seed=seed)
     run = folder / chosen.name
     if not (run / EVALUATION / DONE).exists():
-        todo = f"First: python -m benchmarks.accuracy --size {size} --data {trained}."
+        todo = f"First: python -m benchmarks.accuracy --size {size} --data {trained} --seeds {seed}."
         raise ValueError(three_parts(f"an evaluated run of {trained}", f"none in {folder.name}", todo))
     check_same_recipe(chosen, run)
     return run, other
@@ -175,7 +203,7 @@ def page(rows: Sequence[Row], texts: Sequence[Row], record: dict[str, Any]) -> s
 
 def _text_cells(row: Row) -> list[str]:
     side = "last" if row["truncation"] == "tail" else "first"
-    return [row["data"], str(row["n_texts"]), f"{side} {row['max_length']}", f"{100 * row['share_cut']:.0f} %"]
+    return [place_name(row), str(row["n_texts"]), f"{side} {row['max_length']}", f"{100 * row['share_cut']:.0f} %"]
 
 
 def _cells(row: Row) -> list[str]:
@@ -184,7 +212,7 @@ def _cells(row: Row) -> list[str]:
     ahead = "" if row["model"] == "diffusion" else f"{100 * row['ahead']:+.1f} [{low}, {high}]"
     ece = f"{percent(row['ece'])} [{percent(row['ece_low'])}, {percent(row['ece_high'])}]"
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
-    return [row["data"], title(row["model"]), accuracy, ahead, f"{row['nll']:.3f}", ece, null]
+    return [place_name(row), title(row["model"]), accuracy, ahead, f"{row['nll']:.3f}", ece, null]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_shift", description="accuracy under shift")
     made.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="TRAINED:USED")
     made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
+    made.add_argument("--seed", type=int, default=0, help="of the runs")
     made.add_argument("--runs", type=Path, help="folder of the accuracy benchmark's runs")
     made.add_argument("--rivals", nargs="*", default=list(RIVALS), metavar="NAME", help="fitted where they are missing")
     made.add_argument("--refit", nargs="+", default=[], metavar="NAME", help="fitted again")

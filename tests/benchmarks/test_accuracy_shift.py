@@ -11,7 +11,7 @@ from benchmarks import accuracy_shift
 from benchmarks.accuracy import run_task
 from benchmarks.accuracy_recipes import Task
 from benchmarks.accuracy_shift import main
-from gencls.data.storage import read_json
+from gencls.data.storage import read_json, write_json
 from gencls.training.config import TrainConfig
 
 RIVALS = ("naive_bayes",)
@@ -66,7 +66,7 @@ def test_what_is_there_is_not_made_again(begun, monkeypatch):
     text = path.read_text(encoding="utf-8")
     assert [row["n_texts"] for row in facts][1:] == [20]
     assert f"on other | 20 | last 24 | {100 * facts[1]['share_cut']:.0f} % |" in text
-    assert "a stratified sample of at most 20 of its texts, of the\ntest split where it has one" in text
+    assert "a stratified sample of at most 20 of its\ntexts, of the test split where it has one" in text
 
 
 def test_missing_rivals_are_added_and_asked_ones_fitted_again(begun):
@@ -88,6 +88,25 @@ def test_a_run_of_another_recipe_is_refused(begun, finished, monkeypatch):
     monkeypatch.setattr(accuracy_shift, "task", lambda *_, **__: changed)
     with pytest.raises(ValueError, match="another class_steps"):
         main([pair], **options)
+
+
+def test_what_an_earlier_page_says_of_other_runs_stays(begun, finished):
+    pair, options = begun
+    path, own = main([pair], **options), finished[1].data
+    page = read_json(options["output"] / "shift.json")
+    other = [{**row, "data": row["data"].removeprefix(own)} for row in page["rows"]]
+    stale = [{**row, "data": f"{own} on a third"} for row in page["rows"][2:]]
+    seeded = [{**row, "seed": 7} for row in page["rows"]]
+    facts = [{**row, "data": row["data"].removeprefix(own)} for row in page["texts"]]
+    facts = [{name: row[name] for name in row if name != "seed"} for row in facts]  # as on the first page
+    write_json(options["output"] / "shift.json", {"rows": [*other, *stale, *seeded], "texts": facts})
+    main([pair], **options)
+    again, text = read_json(options["output"] / "shift.json"), path.read_text(encoding="utf-8")
+    assert again["rows"] == [*other, *page["rows"], *seeded]
+    assert again["texts"] == [{**row, "seed": 0} for row in (*facts, *page["texts"])]
+    assert text.count("on other | naive Bayes |") == 2
+    assert f"| {own} on other, seed 7 | naive Bayes |" in text
+    assert "a third" not in text
 
 
 @pytest.mark.parametrize(("name", "match"), [("imdb", "pairs TRAINED:USED"), ("imdb:r8", "an evaluated run of imdb")])
