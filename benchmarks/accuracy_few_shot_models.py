@@ -28,6 +28,8 @@ Row = dict[str, Any]
 Given = Mapping[str, RivalData]
 FloatArray = NDArray[np.float64]
 GENERATIVE = "diffusion"
+#: The language model and the classes' count tables as they are: nothing of the network is trained on labelled texts.
+STEPLESS = "diffusion_no_class_steps"
 #: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
 ADAPTED = "encoder_adapted"
 RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
@@ -36,14 +38,24 @@ SUFFIX = "_unlabelled"
 #: The classifier's own count tables of the classes that its training gave the texts, and rivals that train themselves.
 TABLES, SELF_TRAINED = "naive_bayes_pairs", ("nb_svm", "tfidf_logistic_regression")
 #: Groups of models that are fitted together; the last is the control that trains itself, which takes long.
-LABELLED, UNLABELLED, ENCODER = GROUPS = ("labelled", "unlabelled", "unlabelled-encoder")
+NO_STEPS, LABELLED, UNLABELLED, ENCODER = GROUPS = ("no-class-steps", "labelled", "unlabelled", "unlabelled-encoder")
 
 
 def group_of(model: str) -> str:
     """Return the group of a model of a row."""
     if not model.endswith(SUFFIX):
-        return LABELLED
+        return NO_STEPS if model == STEPLESS else LABELLED
     return ENCODER if model.removesuffix(SUFFIX) == ADAPTED else UNLABELLED
+
+
+def stepless_rows(
+    dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
+) -> list[Row]:
+    """Fit the generative model without any step of its classes; see `labelled_rows`."""
+    labelled = {name: part for name, part in parts.items() if name != "unlabelled"}
+    classifier = _classifier(language_model, replace(config, class_steps=0), progress)
+    _fit(classifier, dataset, labelled)
+    return [_own_row(STEPLESS, classifier, _given(classifier, dataset, labelled))]
 
 
 def labelled_rows(
@@ -112,7 +124,12 @@ def unlabelled_encoder_rows(
 
 
 #: The function of each group, in the order of the rows.
-MAKERS = {LABELLED: labelled_rows, UNLABELLED: unlabelled_rows, ENCODER: unlabelled_encoder_rows}
+MAKERS = {
+    NO_STEPS: stepless_rows,
+    LABELLED: labelled_rows,
+    UNLABELLED: unlabelled_rows,
+    ENCODER: unlabelled_encoder_rows,
+}
 
 
 def _classifier(language_model: Path, config: TrainConfig, progress: bool) -> DiffusionClassifier:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.accuracy_few_shot_models import ADAPTED, GENERATIVE, SUFFIX
+from benchmarks.accuracy_few_shot_models import ADAPTED, GENERATIVE, STEPLESS, SUFFIX
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.markdown import table
 from benchmarks.packed import packed, unpacked
@@ -40,7 +40,8 @@ texts. All others learn from the labelled texts alone.
 
 Networks and count tables see the {side} {max_length} tokens of a text, the linear models the full text. The classes of
 the generative model and the encoders take as many steps of the same batch size, {batch_size} texts: {epochs} passes
-over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps.
+over the labelled texts, but at least {fewest_steps} and at most {most_steps} steps. "{stepless}" is
+the language model with the classes' count tables: no step of its network looks at a label.
 Layers of the networks: {layers}.
 
 Validation texts have labels too, and train nothing: as many as the training texts, as far as the split goes
@@ -132,6 +133,7 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
         command=record["command"],
         n_visited=_visited(config["n_unlabelled"], training["adapt_steps"] * training["batch_size"]),
         adapted=title(ADAPTED),
+        stepless=title(STEPLESS),
         side="last" if training["truncation"] == "tail" else "first",
         layers=_layers(rows),
         accuracy=accuracy,
@@ -163,7 +165,7 @@ def _tables(rows: Sequence[Row]) -> tuple[str, str]:
         accuracy.append([_title(model), *(_accuracy(values, size, model) for size in sizes)])
     header = ["texts of each class", *map(str, sizes)]
     ahead = ""
-    for own in (model for model in models if model.removesuffix(SUFFIX) == GENERATIVE):
+    for own in (model for model in models if model.removesuffix(SUFFIX) in (GENERATIVE, STEPLESS)):
         lines = [
             [_title(model), *(_lead(values, size, own, model) for size in sizes)] for model in models if model != own
         ]

@@ -13,7 +13,7 @@ from gencls.reporting.figures import model_title
 from gencls.reporting.plots import LIGHT, MARKERS
 
 Row = Mapping[str, Any]
-OWN = {"diffusion": "generative", "hybrid": "hybrid"}
+OWN = {"diffusion": "generative", "diffusion_no_class_steps": "generative, no class steps", "hybrid": "hybrid"}
 
 
 def title(model: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import accuracy_few_shot, accuracy_few_shot_models
 from benchmarks.accuracy_few_shot import Config, few_shot, main, parser
-from benchmarks.accuracy_few_shot_models import ADAPTED, GROUPS, group_of
+from benchmarks.accuracy_few_shot_models import ADAPTED, GROUPS, STEPLESS, group_of
 from benchmarks.accuracy_few_shot_report import crossed_mean, page
 from benchmarks.commands import as_typed
 from benchmarks.packed import packed, unpacked
@@ -18,7 +18,7 @@ from gencls.training.config import TrainConfig
 TINY = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24, n_steps=1)
 RIVALS = ("naive_bayes", "encoder", ADAPTED)
 OTHERS = ["diffusion_unlabelled", "naive_bayes_pairs_unlabelled", "tfidf_logistic_regression_unlabelled"]
-MODELS = ["diffusion", *RIVALS, *OTHERS, ADAPTED + "_unlabelled"]
+MODELS = [STEPLESS, "diffusion", *RIVALS, *OTHERS, ADAPTED + "_unlabelled"]
 RUN = ("run", "config")
 NETWORKS = ["diffusion", "encoder", ADAPTED, "diffusion_unlabelled", ADAPTED + "_unlabelled"]
 
@@ -86,7 +86,7 @@ def test_groups_can_be_run_one_by_one(report, monkeypatch, tmp_path):
         monkeypatch.setitem(accuracy_few_shot.MAKERS, group, lambda *_, group=group, **__: made.append(group) or [])
     monkeypatch.setattr(accuracy_few_shot, "_language_model", lambda *_: None)
     data = str(folder.parent / "toy.csv")
-    few_shot(data, Config(sizes=(2,), seeds=(0,), n_test=10, training=TINY, groups=GROUPS[1:2]), tmp_path)
+    few_shot(data, Config(sizes=(2,), seeds=(0,), n_test=10, training=TINY, groups=("unlabelled",)), tmp_path)
     assert made == ["unlabelled"]
 
 
@@ -113,7 +113,7 @@ def test_every_size_seed_and_model_has_a_row_and_those_of_earlier_calls_stay(rep
 def test_every_network_takes_the_same_steps_however_few_the_texts(report):
     """Four texts in batches of eight: three passes of them are three steps."""
     steps = {(row["size"], row["model"]): row["steps"] for row in report[1] if "steps" in row}
-    assert steps == {(size, model): 7 for size in (2, 4) for model in NETWORKS}
+    assert steps == {(size, model): 7 for size in (2, 4) for model in NETWORKS} | {(2, STEPLESS): 0, (4, STEPLESS): 0}
 
 
 def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
@@ -124,9 +124,8 @@ def test_the_page_tells_draws_of_each_size_and_what_was_read(report):
     assert "| steps of the networks | 7 | 7 |" in text
     assert "trained on 16 of them (2 steps)" in text
     assert "the last 24 tokens" in text
-    assert (
-        "Layers of the networks: generative: 2; encoder, fine-tuned: 2; encoder, from the language model: 2; " in text
-    )
+    layers = "Layers of the networks: generative, no class steps: 2; generative: 2; encoder, fine-tuned: 2; "
+    assert layers + "encoder, from the language model: 2; " in text
     assert "generative, with unlabelled texts: 2; encoder, from the language model, with unlabelled texts: 2." in text
 
 
