@@ -22,6 +22,7 @@ from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import fit_baseline
 from gencls.evaluation.runs import Splits, names_of
 from gencls.evaluation.self_training import self_trained
+from gencls.reporting.evaluation import OWN_TABLES
 from gencls.training.config import TrainConfig
 
 Row = dict[str, Any]
@@ -32,11 +33,11 @@ GENERATIVE = "diffusion"
 STEPLESS = "diffusion_no_class_steps"
 #: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
 ADAPTED = "encoder_adapted"
-RIVALS = ("naive_bayes", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
+RIVALS = ("naive_bayes", OWN_TABLES, "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
 #: After the name of a model that trains on the unlabelled texts too.
 SUFFIX = "_unlabelled"
-#: The classifier's own count tables of the classes that its training gave the texts, and rivals that train themselves.
-TABLES, SELF_TRAINED = "naive_bayes_pairs", ("nb_svm", "tfidf_logistic_regression")
+#: Rivals that train themselves; the classifier's own tables are of the classes that its training gave the texts.
+SELF_TRAINED = ("nb_svm", "tfidf_logistic_regression")
 #: Groups of models that are fitted together; the last is the control that trains itself, which takes long.
 NO_STEPS, LABELLED, UNLABELLED, ENCODER = GROUPS = ("no-class-steps", "labelled", "unlabelled", "unlabelled-encoder")
 
@@ -103,8 +104,8 @@ def unlabelled_rows(
     told = classifier.encode_labels(classifier.transduction_)
     own = _own_row(GENERATIVE + SUFFIX, classifier, given)
     own["told_right"] = float((told == given["unlabelled"].labels).mean())
-    tables = fit_baseline(TABLES, classifier, given, progress=progress)
-    rows = [own, _row(TABLES + SUFFIX, *tables, given)]
+    tables = fit_baseline(OWN_TABLES, classifier, given, progress=progress)
+    rows = [own, _row(OWN_TABLES + SUFFIX, *tables, given)]
     for name in SELF_TRAINED:
         rows.append(
             _row(name + SUFFIX, *self_trained(name, classifier, given, _equal(given), progress=progress), given)

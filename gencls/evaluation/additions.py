@@ -20,13 +20,11 @@ from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import check_baselines
 from gencls.evaluation.runs import accelerator_name
 from gencls.evaluation.scores import read_digests, text_digest
-from gencls.reporting.evaluation import BASELINE_PREFIX, evaluation_metrics, load_scores
+from gencls.reporting.evaluation import BASELINE_PREFIX, OWN_TABLES, evaluation_metrics, load_scores
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
 
 FILES = ("run.json", "metrics.json", "scores.npz", "predictions.jsonl")
-#: The baseline that is part of the run, and no rival.
-OWN_TABLES = "naive_bayes_pairs"
 #: What the rivals of two evaluations must have had in common to be the same.
 SAME_DATA = ("fingerprint", "evaluated", "split", "class_counts", "max_length", "truncation")
 SAME_OPTIONS = ("seed", "backbone", "backbone_layers", "max_length", "adapt_steps", "class_steps", "batch_size")
@@ -124,13 +122,8 @@ def take_baselines(run: Path, source: Path, output: Path, names: Sequence[str], 
         raise ValueError(three_parts(f"baselines out of {known}", ", ".join(missing), "Fit them: --add."))
     arrays, old = load_scores(output / "scores.npz"), load_scores(source / "scores.npz")
     _check_same_rivals(ours, theirs, source)
-    if not (
-        read_digests(output / "predictions.jsonl") == read_digests(source / "predictions.jsonl")
-        and np.array_equal(arrays["y"], old["y"])
-        and arrays["class_names"].tolist() == old["class_names"].tolist()
-    ):
-        todo = "Fit the baselines again: --add."
-        raise ValueError(three_parts("an evaluation on the same texts", f"others in {source.name}", todo))
+    same = _compared(output, arrays, read_digests(source / "predictions.jsonl"), old["y"], old["class_names"].tolist())
+    _refuse_others(same, "an evaluation on the same texts", f"{source.name}", "Fit the baselines again: --add.")
     arrays |= {BASELINE_PREFIX + name: old[BASELINE_PREFIX + name] for name in names}
     records = {name: theirs["baselines"][name] for name in names}
     told = run_record(command or f"gencls evaluate {run.name} --add", {}, ours["seed"], device=theirs["device"])
@@ -164,16 +157,27 @@ def _check_same_texts(
     output: Path, arrays: Mapping[str, NDArray[Any]], test: RivalData, classifier: DiffusionClassifier
 ) -> None:
     """Refuse texts, labels or tokens that are not those of the evaluation, in its order."""
-    found = {
-        "texts": read_digests(output / "predictions.jsonl") == [text_digest(text) for text in test.texts],
-        "labels": np.array_equal(arrays["y"], test.labels),
-        "classes": arrays["class_names"].tolist() == [str(name) for name in classifier.classes_],
-        "tokens": arrays["n_tokens"].tolist() == [len(ids) for ids in classifier.scoring_ids(test.texts)],
+    digests, class_names = [text_digest(text) for text in test.texts], [str(name) for name in classifier.classes_]
+    same = _compared(output, arrays, digests, test.labels, class_names)
+    same["tokens"] = arrays["n_tokens"].tolist() == [len(ids) for ids in classifier.scoring_ids(test.texts)]
+    todo = "Give the data, split, number of texts and seed of the evaluation."
+    _refuse_others(same, "the texts that were evaluated", f"{output.name}", todo)
+
+
+def _compared(
+    output: Path, arrays: Mapping[str, NDArray[Any]], digests: list[str], labels: NDArray[Any], class_names: list[str]
+) -> dict[str, bool]:
+    """Which of an evaluation's texts, labels and classes are these."""
+    return {
+        "texts": read_digests(output / "predictions.jsonl") == digests,
+        "labels": np.array_equal(arrays["y"], labels),
+        "classes": arrays["class_names"].tolist() == class_names,
     }
-    if differing := [name for name, is_same in found.items() if not is_same]:
-        todo = "Give the data, split, number of texts and seed of the evaluation."
-        got = f"other {', '.join(differing)} than in {output.name}"
-        raise ValueError(three_parts("the texts that were evaluated", got, todo))
+
+
+def _refuse_others(same: Mapping[str, bool], expected: str, where: str, todo: str) -> None:
+    if differing := [name for name, is_same in same.items() if not is_same]:
+        raise ValueError(three_parts(expected, f"other {', '.join(differing)} than in {where}", todo))
 
 
 def _write(output: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ from gencls.classifier.bayes import mean_over_draws
 from gencls.reporting.metrics import classification_metrics, confidence_and_correct, mcnemar_p
 
 BASELINE_PREFIX = "baseline_"
+#: The baseline that is the classifier's own count tables: part of the run, and no rival.
+OWN_TABLES = "naive_bayes_pairs"
 REQUIRED_KEYS = (
     "samples",
     "y",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gencls.reporting.evaluation import OWN_TABLES
 from gencls.reporting.figures import model_title
 from gencls.reporting.tables import number, p_value, percent
 
@@ -49,7 +50,7 @@ def _baseline_sentence(metrics: Metrics) -> str:
 
 def _network_sentence(metrics: Metrics) -> str:
     """Say plainly when the network's part of the decision is not seen."""
-    tables = metrics.get("naive_bayes_pairs")
+    tables = metrics.get(OWN_TABLES)
     if tables is None:
         return ""
     p, gain = tables.get("mcnemar_p"), metrics["diffusion"]["accuracy"] - tables["accuracy"]

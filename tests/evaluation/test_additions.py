@@ -80,10 +80,10 @@ def test_records_are_merged_and_told(added, first):
 def test_what_is_fitted_is_kept_when_the_next_one_fails(toy_run, begun, monkeypatch):
     fit = additions.fit_baselines
 
-    def failing(classifier, parts, options, **others):
+    def failing(classifier, parts, options, *others, **more):
         if options.baselines == ("naive_bayes_words",):
             raise KeyboardInterrupt
-        return fit(classifier, parts, options, **others)
+        return fit(classifier, parts, options, *others, **more)
 
     monkeypatch.setattr(additions, "fit_baselines", failing)
     with pytest.raises(KeyboardInterrupt):
