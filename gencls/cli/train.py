@@ -21,6 +21,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="tokens kept of a text")
     parser.add_argument("--adapt-steps", type=int, help="steps of the class-free adaptation")
     parser.add_argument("--class-steps", type=int, help="steps of the class training")
+    parser.add_argument(
+        "--class-steps-must-help",
+        action="store_const",
+        const=True,
+        help="take the class training back unless validation texts are classified better by it",
+    )
     parser.add_argument("--batch-size", type=int, help="texts per step")
     parser.add_argument("--hybrid-weight", type=float, help="weight of the decision loss; 0 is purely generative")
     parser.add_argument(
@@ -58,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         "max_length",
         "adapt_steps",
         "class_steps",
+        "class_steps_must_help",
         "batch_size",
         "hybrid_weight",
         "target_flip_rate",
@@ -84,5 +91,8 @@ def run(args: argparse.Namespace) -> int:
     )
     seconds = classifier.training_record_["seconds"]
     print(f"trained {len(classifier.classes_)} classes in {seconds / 60:.1f} min: {folder}")
+    verdict = classifier.training_record_["classes"].get("verdict")
+    if verdict is not None and not verdict["is_kept"]:
+        print("the class training was taken back: validation texts are not classified better by it")
     print(f"next: gencls evaluate {folder}")
     return 0

@@ -91,15 +91,19 @@ def choose_smoothing(
 
 def tempered_loss(joint: FloatArray, labels: NDArray[np.integer]) -> float:
     """Return the mean loss, nats, of softmax(joint / T) at the best T for log joints (N, C); 0 without a text."""
-    if not len(labels):
-        return 0.0
+    return float(np.mean(tempered_losses(joint, labels))) if len(labels) else 0.0
+
+
+def tempered_losses(joint: FloatArray, labels: NDArray[np.integer]) -> FloatArray:
+    """Return the loss of each text, (N,), nats, of softmax(joint / T) at the T of the lowest mean."""
     rows = np.arange(len(labels))
 
-    def loss(log_temperature: float) -> float:
+    def losses(log_temperature: float) -> FloatArray:
         scaled = joint / np.exp(log_temperature)
-        return float(np.mean(logsumexp(scaled, axis=1) - scaled[rows, labels]))
+        return np.asarray(logsumexp(scaled, axis=1) - scaled[rows, labels])
 
-    return float(minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded").fun)
+    best = minimize_scalar(lambda value: float(losses(value).mean()), bounds=_TEMPERATURES, method="bounded").x
+    return losses(float(best))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ CLASS_STAGE_OPTIONS = (
     "class_level_low",
     "class_learning_rate",
     "shared_learning_rate_scale",
+    "class_steps_must_help",
     "hybrid_weight",
     "checkpoint_steps",
     *SCORING_OPTIONS,
@@ -88,6 +89,9 @@ class TrainConfig:
         Of the shared network, of a head without pretraining, of the class parts.
     shared_learning_rate_scale : float
         Factor on `learning_rate` in the class stage.
+    class_steps_must_help : bool
+        Take the class stage back unless it lowers the validation texts' decision loss beyond chance. For few labelled
+        texts; see `gencls.training.class_stage`.
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
     freeze_embeddings : bool
@@ -141,6 +145,7 @@ class TrainConfig:
     head_learning_rate: float = 1e-3
     class_learning_rate: float = 3e-3
     shared_learning_rate_scale: float = 0.6
+    class_steps_must_help: bool = False
     hybrid_weight: float = 0.0
     freeze_embeddings: bool = True
     n_folds: int = 8

@@ -20,6 +20,7 @@ from gencls.diffusion.parts import Backbone
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
+from gencls.training.class_stage import keep_if_better, trained_weights
 from gencls.training.class_tables import check_embeddings, check_validation, set_statistics
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
@@ -136,7 +137,8 @@ def train_denoiser(
         "on_step": on_step,
     }
     adapted = adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
-    classes = _train_classes(denoiser, backbone, label_names, stages["classes"], plan, config, folder, stage_options)
+    _start_classes(denoiser, backbone, label_names, config)
+    classes = _train_classes(denoiser, stages["classes"], validation, plan, config, folder, stage_options)
     denoiser.use_training_tables(None, None)
     denoiser.eval()
     n_class_examples = plan["class_steps"] * config.batch_size
@@ -187,17 +189,16 @@ def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExa
 
 def _train_classes(
     denoiser: Denoiser,
-    backbone: Backbone,
-    label_names: Sequence[str],
     examples: ScheduledExamples,
+    validation: TokenizedSplit,
     plan: dict[str, Any],
     config: TrainConfig,
     folder: Path,
     options: Any,
-) -> dict[str, float]:
-    _start_classes(denoiser, backbone, label_names)
-    _train_only_class_parts(denoiser, config)
-    return run_stage(
+) -> dict[str, Any]:
+    """Train the class stage; returns its record, with the ``verdict`` of the validation texts if they are asked."""
+    before = trained_weights(denoiser) if config.class_steps_must_help else {}
+    record: dict[str, Any] = run_stage(
         "classes",
         denoiser,
         examples.first(plan["class_steps"] * config.batch_size),
@@ -209,15 +210,21 @@ def _train_classes(
         max_seconds=seconds_of(plan, CLASS_SHARE),
         **options,
     )
+    if config.class_steps_must_help and record["steps"]:
+        counts = np.bincount(examples.texts.labels, minlength=denoiser.n_classes)
+        record["verdict"] = keep_if_better(denoiser, before, validation, np.log(counts / counts.sum()), config)
+    return record
 
 
-def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence[str]) -> None:
+def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence[str], config: TrainConfig) -> None:
+    """Set the class parts to what they start from, and say what their stage trains."""
     network = denoiser.network
     if isinstance(network, Independent):
         network.start_classes()
     if isinstance(network, Prompt):
         tokenizer = backbone.tokenizer
         network.start_from_words([tokenizer(name, add_special_tokens=False)["input_ids"] for name in label_names])
+    _train_only_class_parts(denoiser, config)
 
 
 def _train_only_class_parts(denoiser: Denoiser, config: TrainConfig) -> None:

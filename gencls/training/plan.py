@@ -40,6 +40,7 @@ _LATER_OPTIONS = (
     "adapter_layers",
     "embedding_ridge",
     "triple_smoothing",
+    "class_steps_must_help",
 )
 
 

@@ -175,6 +175,18 @@ def test_scoring_options_reach_the_run(tmp_path, capsys, table, toy):
     assert "target_flip_rate" in fails(capsys, "train-per-class", data, *QUICK, "--target-flip-rate", "2")
 
 
+def test_class_steps_that_do_not_help_are_told(tmp_path, capsys, table, toy):
+    data = table(tmp_path / "toy.csv", toy(60))
+    words = ["train-per-class", str(data), *QUICK, "--output"]
+    assert main([*words, str(tmp_path / "run"), "--class-steps-must-help"]) == 0
+    out = capsys.readouterr().out
+    verdict = json.loads((tmp_path / "run" / "classifier.json").read_text())["training"]["classes"]["verdict"]
+    assert verdict["is_kept"] == ("taken back" not in out)
+    assert not verdict["is_kept"], "a single step of a tiny network"
+    assert main([*words, str(tmp_path / "other")]) == 0
+    assert "taken back" not in capsys.readouterr().out
+
+
 def test_a_run_folder_of_the_first_version_is_known_again(toy_run, capsys, train_flags, tmp_path):
     older = shutil.copytree(toy_run, tmp_path / "run")
     record = json.loads((older / "run.json").read_text())

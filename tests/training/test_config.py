@@ -114,7 +114,8 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
 
     ids, config = np.arange(3), TrainConfig()
     later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
-    free = {"checkpoint_steps", *SCORING_OPTIONS, *later, "embedding_ridge", "triple_smoothing"}
+    later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help"}
+    free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
     expected = hashlib.sha256(text.encode() + ids.astype("<i8").tobytes()).hexdigest()
