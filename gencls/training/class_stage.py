@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -21,6 +22,7 @@ from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.smoothing import tempered_losses
 from gencls.likelihood.engine import score_texts
 from gencls.likelihood.estimators import Estimator
+from gencls.likelihood.precision import Precision
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit
 
@@ -47,7 +49,13 @@ def trained_weights(denoiser: Denoiser) -> dict[str, Tensor]:
 
 
 def keep_if_better(
-    denoiser: Denoiser, before: Weights, validation: TokenizedSplit, log_prior: FloatArray, config: TrainConfig
+    denoiser: Denoiser,
+    before: Weights,
+    validation: TokenizedSplit,
+    log_prior: FloatArray,
+    config: TrainConfig,
+    *,
+    bf16: bool,
 ) -> Verdict:
     """Take the class stage back unless the validation texts' decision loss fell by more than its standard error.
 
@@ -61,15 +69,18 @@ def keep_if_better(
     log_prior : ndarray of shape (C,), nats
     config : TrainConfig
         Its estimator scores the texts.
+    bf16 : bool
+        As in training: a choice that was measured anew could turn the verdict of a resumed run.
 
     Returns
     -------
     Verdict
     """
+    losses_of = partial(_losses, denoiser, validation, log_prior, config, "bfloat16" if bf16 else "float32")
     after = trained_weights(denoiser)
-    losses = {"after": _losses(denoiser, validation, log_prior, config)}
+    losses = {"after": losses_of()}
     _set(denoiser, before)
-    losses["before"] = _losses(denoiser, validation, log_prior, config)
+    losses["before"] = losses_of()
     gains = losses["before"] - losses["after"]
     error = float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else None
     is_kept = error is not None and bool(gains.mean() > error)
@@ -81,10 +92,12 @@ def keep_if_better(
     return {"loss_before": means["before"], "loss_after": means["after"], "standard_error": error, "is_kept": is_kept}
 
 
-def _losses(denoiser: Denoiser, validation: TokenizedSplit, log_prior: FloatArray, config: TrainConfig) -> FloatArray:
+def _losses(
+    denoiser: Denoiser, validation: TokenizedSplit, log_prior: FloatArray, config: TrainConfig, precision: Precision
+) -> FloatArray:
     """The decision's loss of each text, (N,), nats."""
     estimator = Estimator(config.estimator, config.n_steps, config.n_mc_samples, config.order)
-    scores = score_texts(denoiser, validation.token_ids, estimator, seed=config.seed, precision=config.precision)
+    scores = score_texts(denoiser, validation.token_ids, estimator, seed=config.seed, precision=precision)
     return tempered_losses(scores.samples.mean(axis=2) + log_prior, validation.labels)
 
 

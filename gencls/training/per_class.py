@@ -212,7 +212,8 @@ def _train_classes(
     )
     if config.class_steps_must_help and record["steps"]:
         counts = np.bincount(examples.texts.labels, minlength=denoiser.n_classes)
-        record["verdict"] = keep_if_better(denoiser, before, validation, np.log(counts / counts.sum()), config)
+        log_prior = np.log(counts / counts.sum())
+        record["verdict"] = keep_if_better(denoiser, before, validation, log_prior, config, bf16=options["bf16"])
     return record
 
 
