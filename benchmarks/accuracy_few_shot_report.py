@@ -232,7 +232,7 @@ def plot_few_shot(rows: Sequence[Row]) -> Figure:
         figure = Figure(figsize=(10.5, 4.8), layout="constrained", dpi=140)
         ax = figure.subplots()
     bases = list(dict.fromkeys(model.removesuffix(SUFFIX) for model in models))
-    colours = dict(zip(bases, [*LIGHT.palette, *[LIGHT.ink] * len(bases)], strict=False))
+    colours = dict(zip(bases, [*LIGHT.palette, LIGHT.ink, *[LIGHT.muted] * len(bases)], strict=False))
     for model in models:
         place = bases.index(model.removesuffix(SUFFIX))
         sizes = sorted(size for size, name in values if name == model)
