@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy_figures import STEPLESS
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.dataset import TextDataset
 from gencls.evaluation.rival_data import RivalData
@@ -29,8 +30,6 @@ Row = dict[str, Any]
 Given = Mapping[str, RivalData]
 FloatArray = NDArray[np.float64]
 GENERATIVE = "diffusion"
-#: The language model and the classes' count tables as they are: nothing of the network is trained on labelled texts.
-STEPLESS = "diffusion_no_class_steps"
 #: The encoder from the weights of the language model, which has read the unlabelled texts: a control.
 ADAPTED = "encoder_adapted"
 RIVALS = ("naive_bayes", OWN_TABLES, "nb_svm", "tfidf_logistic_regression", "encoder", ADAPTED)
@@ -52,7 +51,7 @@ def group_of(model: str) -> str:
 def stepless_rows(
     dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
 ) -> list[Row]:
-    """Fit the generative model without any step of its classes; see `labelled_rows`."""
+    """Fit the language model with the classes' count tables, no step of the network; see `labelled_rows`."""
     labelled = {name: part for name, part in parts.items() if name != "unlabelled"}
     classifier = _classifier(language_model, replace(config, class_steps=0), progress)
     _fit(classifier, dataset, labelled)

@@ -13,7 +13,8 @@ from gencls.reporting.figures import model_title
 from gencls.reporting.plots import LIGHT, MARKERS
 
 Row = Mapping[str, Any]
-OWN = {"diffusion": "generative", "diffusion_no_class_steps": "generative, no class steps", "hybrid": "hybrid"}
+STEPLESS = "diffusion_no_class_steps"
+OWN = {"diffusion": "generative", STEPLESS: "generative, no class steps", "hybrid": "hybrid"}
 
 
 def title(model: str) -> str:

@@ -39,7 +39,7 @@ _PAGE = """# Shift between data sets
 Made by `{command}`;
 rows of earlier calls are kept.
 
-Trained, chosen and calibrated on the first data set, used on the second: {n_texts} of its
+Trained, chosen and calibrated on the first data set, used on the second: a stratified sample of its
 texts, of the test split where it has one; "at home" is the run's own test split. The generative model,
 the models of tokens and the encoder see the kept tokens of a text alone, where the linear models and the models of
 words see all of it.
@@ -146,7 +146,10 @@ def main(
         evaluate_pair(run, other, **options)
     evaluations = [row for run in dict.fromkeys(run for run, _ in found) for row in _evaluations(run)]
     there = output / "shift.json"
-    earlier = read_json(there) if there.exists() else {"rows": [], "texts": []}
+    nothing = {"rows": [], "texts": [], "run": {"config": {"size": size}}}
+    earlier = read_json(there) if there.exists() else nothing
+    if earlier["run"]["config"]["size"] != size:
+        earlier = nothing
     rows = _with_earlier(compared(evaluations), earlier["rows"])
     texts = _with_earlier([_text_facts(row) for row in evaluations], earlier["texts"])
     record = run_record(command, {"size": size, "pairs": list(pairs), "max_texts": limit}, seed)
@@ -196,9 +199,7 @@ def page(rows: Sequence[Row], texts: Sequence[Row], record: dict[str, Any]) -> s
     """Return the page in Markdown."""
     kept = table(["trained and used", "texts", "tokens kept", "texts cut"], map(_text_cells, texts))
     head = ["trained and used", "model", "accuracy [95 %]", "generative ahead by", "NLL", "ECE [95 %]", "null"]
-    max_texts = record["config"]["max_texts"]
-    n_texts = "all" if max_texts is None else f"a stratified sample of at most {max_texts}"
-    return _PAGE.format(command=record["command"], n_texts=n_texts, texts=kept, rows=table(head, map(_cells, rows)))
+    return _PAGE.format(command=record["command"], texts=kept, rows=table(head, map(_cells, rows)))
 
 
 def _text_cells(row: Row) -> list[str]:

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from gencls.baselines.causal_bayes import CausalBayes
 from gencls.baselines.causal_likelihood import log_likelihood
 from gencls.baselines.causal_training import CausalTraining, Ids, steps_within, train_causal
+from gencls.baselines.checkpoints import alone
 from gencls.baselines.selection import NOT_FITTED
 from gencls.data.storage import read_json, write_json
 
@@ -114,8 +115,9 @@ class PerClassCausalLM(CausalBayes):
         labels = self.count_classes(y, len(ids))
         own = [[ids[row] for row in np.flatnonzero(labels == index).tolist()] for index in self.classes_]
         self.models_ = self._start(len(own))
-        self.n_steps_ = self._planned_steps(ids)
-        self.trainings_ = [self._train(index, texts) for index, texts in enumerate(own)]
+        with alone(self.checkpoints):
+            self.n_steps_ = self._planned_steps(ids)
+            self.trainings_ = [self._train(index, texts) for index, texts in enumerate(own)]
         return self
 
     def log_likelihood(self, ids: Ids) -> NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from transformers.trainer_utils import get_last_checkpoint
 
 from gencls.data.storage import read_json, write_json
@@ -39,6 +42,17 @@ def mark_complete(folder: Path, progress: Progress) -> None:
     write_json(folder / COMPLETE, asdict(progress))
 
 
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Wait until no other process trains in a folder, and keep others out; nothing to wait for without one."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        yield
+
+
 def keep_weights(folder: Path) -> None:
     """Remove all but the weights and the progress of a finished training: nothing goes on from it."""
     found = last_whole_checkpoint(folder)
@@ -55,7 +69,7 @@ def keep_weights(folder: Path) -> None:
 def last_whole_checkpoint(folder: Path) -> tuple[Path, Progress] | None:
     """Return the newest checkpoint that was written to its end, with its progress; newer broken ones are removed."""
     while folder.is_dir() and (last := get_last_checkpoint(str(folder))):
-        if (Path(last) / COMPLETE).exists():
+        if all((Path(last) / name).exists() for name in (WEIGHTS, COMPLETE)):
             return Path(last), Progress(**read_json(Path(last) / COMPLETE))
         shutil.rmtree(last)
     return None

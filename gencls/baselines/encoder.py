@@ -16,11 +16,14 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from gencls.baselines.checkpoints import keep_weights
+from gencls.baselines.checkpoints import alone, keep_weights
 from gencls.baselines.finetuning import Budget, BudgetCallback, finetune, parameter_groups, private_seeds
 from gencls.baselines.prediction import LogProbaClassifier
 from gencls.baselines.selection import NOT_FITTED, checked_labels
 from gencls.data.lengths import run_in_groups
+
+#: Raised when code here changes what a fit ends in: weights that were kept are then trained again.
+RECIPE = 1
 
 
 class MeanPooledClassifier(nn.Module):
@@ -164,9 +167,10 @@ class EncoderClassifier(LogProbaClassifier):
         examples = [{"ids": text, "label": int(label)} for text, label in zip(sequences, labels, strict=True)]
         n_steps = self.budget.steps(len(ids), sum(map(len, sequences)), self.batch_size)
         watch = BudgetCallback(n_steps, self.budget.max_seconds, warmup=self.warmup, progress=self.progress)
-        with private_seeds():
+        with alone(self.checkpoints), private_seeds():
             torch.manual_seed(self.random_state)
-            network = MeanPooledClassifier(self._own_encoder(), int(labels.max()) + 1)
+            encoder = self._own_encoder()
+            network = MeanPooledClassifier(encoder, int(labels.max()) + 1).to(next(encoder.parameters()).device)
             groups = parameter_groups(network.encoder, network.head, self.learning_rate)
             self.n_steps_ = finetune(
                 network,
@@ -180,8 +184,8 @@ class EncoderClassifier(LogProbaClassifier):
                 checkpoints=self.checkpoints,
                 save_steps=self.save_steps,
             )
-        if self.checkpoints is not None:
-            keep_weights(self.checkpoints)
+            if self.checkpoints is not None:
+                keep_weights(self.checkpoints)
         self.network_, self.tokens_seen_ = network.eval(), network.tokens_seen
         self.seconds_before_ = watch.seconds_before
         self.classes_ = np.unique(labels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -260,6 +261,8 @@ def finetune(
         trainer.remove_callback(ProgressCallback)
         loss = trainer.train(resume_from_checkpoint=None if found is None else str(found[0])).training_loss
     if not math.isfinite(loss):
+        if checkpoints is not None:
+            shutil.rmtree(checkpoints)  # marked as finished: it would be read the next time
         raise RuntimeError(f"expected a finite training loss, got {loss}: lower learning_rate or turn bf16 off")
     return int(trainer.state.global_step)
 

@@ -96,7 +96,7 @@ def fit_causal_zero_shot(
     checkpoints: RivalCheckpoints | None,
     progress: bool,
 ) -> Fitted:
-    """An untrained causal model under a prompt for each class; it trains nothing, but for the prior."""
+    """An untrained causal model under a prompt for each class; the training texts give the prior only."""
     causal, ids_of = _pretrained(classifier, options)
     contexts = prompt_contexts([str(name) for name in classifier.classes_], causal.tokenizer, causal.start_id)
     bf16 = bool(classifier.training_record_["bf16"])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gencls.baselines.encoder import EncoderClassifier
+from gencls.baselines.encoder import RECIPE, EncoderClassifier
 from gencls.baselines.finetuning import Budget
 from gencls.baselines.naive_bayes import TokenNaiveBayes, WordNaiveBayes
 from gencls.baselines.nb_svm import NbSvm
@@ -31,6 +31,7 @@ from gencls.evaluation.costs import (
 )
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
 from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
+from gencls.likelihood.store import scorer_fingerprint
 
 Data = Mapping[str, RivalData]
 
@@ -105,9 +106,7 @@ def fit_encoder(
     """The same backbone, fine-tuned to discriminate."""
     model, train = same_budget_encoder(classifier, progress=progress), data["train"]
     if checkpoints is not None:
-        told = {"source": classifier.backbone_.source, "max_steps": model.budget.max_steps, "bf16": model.bf16}
-        told |= {name: getattr(model, name) for name in ("learning_rate", "warmup", "batch_size", "random_state")}
-        model.checkpoints = checkpoints.place("encoder", told, train)
+        model.checkpoints = checkpoints.place("encoder", _decisive(model), train)
     model.fit(train.ids, train.labels)
     n_parameters = matrix_parameters(model.network_)
     record = {
@@ -119,6 +118,18 @@ def fit_encoder(
         "score_flops_per_text": forward_flops(n_parameters, mean_length(data["test"].ids)),
     }
     return lambda part: model.predict_log_proba(part.ids), record
+
+
+def _decisive(model: EncoderClassifier) -> dict[str, Any]:
+    """What decides an encoder's weights, beside the texts: what it starts from and how it trains."""
+    options = ("learning_rate", "warmup", "batch_size", "bf16", "random_state")
+    settings = {name: getattr(model, name) for name in options}
+    return {
+        "recipe": RECIPE,
+        "start": scorer_fingerprint(model.encoder),
+        "max_steps": model.budget.max_steps,
+        **settings,
+    }
 
 
 def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> EncoderClassifier:

@@ -142,6 +142,7 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
     speed = diffusion.get("score_texts_per_second")
     return [
         ("training", duration(diffusion.get("train_seconds"))),
+        *_verdict_facts(run),
         ("scoring", MISSING if speed is None else f"{speed:.1f} texts per second"),
         ("forwards per text and class", _count(diffusion.get("forwards_per_text_per_class"))),
         *_draw_facts(diffusion.get("draws")),
@@ -150,6 +151,17 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
         ("unigram entropy", f"{number(diffusion.get('unigram_nats_per_token'))} nats per token"),
         ("evaluation, wall time", duration(run.get("wall_seconds"))),
     ]
+
+
+def _verdict_facts(run: Mapping[str, Any]) -> Facts:
+    """Whether the class stage was kept, where validation texts were asked."""
+    verdict = ((run.get("training") or {}).get("classes") or {}).get("verdict")
+    if verdict is None:
+        return []
+    losses = (
+        f"decision loss of the validation texts {verdict['loss_before']:.3f} before it, {verdict['loss_after']:.3f}"
+    )
+    return [("class training", f"{'kept' if verdict['is_kept'] else 'taken back'}; {losses} after it")]
 
 
 def _calibration_facts(temperature: Mapping[str, Any]) -> Facts:

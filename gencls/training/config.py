@@ -90,8 +90,8 @@ class TrainConfig:
     shared_learning_rate_scale : float
         Factor on `learning_rate` in the class stage.
     class_steps_must_help : bool
-        Take the class stage back unless it lowers the validation texts' decision loss beyond chance. For few labelled
-        texts; see `gencls.training.class_stage`.
+        Take the class stage back unless it lowers the validation texts' decision loss by more than a standard error.
+        For few labelled texts; the time budget does not cover the scoring. See `gencls.training.class_verdict`.
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
     freeze_embeddings : bool

@@ -142,6 +142,11 @@ class _Deadline(TrainerCallback):
             control.should_training_stop = control.should_save = True
 
 
+def stage_folder(folder: Path, name: str) -> Path:
+    """Return the folder of a stage's checkpoints in that of its run."""
+    return folder / "checkpoints" / name
+
+
 def run_stage(
     name: str,
     denoiser: Denoiser,
@@ -166,12 +171,12 @@ def run_stage(
         ``steps``, ``seconds`` of the stage, ``loss`` (the last logged training loss, nats per token).
     """
     model = TrainingModel(denoiser, hybrid_weight)
-    stage_folder = folder / "checkpoints" / name
-    n_steps = _planned_steps(stage_folder, len(examples) // batch_size)
+    place = stage_folder(folder, name)
+    n_steps = _planned_steps(place, len(examples) // batch_size)
     if n_steps == 0:
         return {"steps": 0, "seconds": 0.0, "loss": float("nan")}
     arguments = _training_arguments(
-        stage_folder,
+        place,
         n_steps,
         batch_size=batch_size,
         checkpoint_steps=checkpoint_steps,
@@ -179,7 +184,7 @@ def run_stage(
         use_cpu=denoiser.bias.device.type == "cpu",
         progress=progress,
     )
-    checkpoint = last_complete_checkpoint(stage_folder)
+    checkpoint = last_complete_checkpoint(place)
     writer = _LogWriter(folder / "training_log.jsonl", name, _seconds_before(checkpoint))
     callbacks: list[TrainerCallback] = [writer, _Deadline(max_seconds)]
     if on_step is not None:
@@ -194,7 +199,7 @@ def run_stage(
     )
     trainer.remove_callback(PrinterCallback)  # the library never prints
     result = trainer.train(resume_from_checkpoint=checkpoint)
-    write_json(stage_folder / FINISHED, {"steps": result.global_step})
+    write_json(place / FINISHED, {"steps": result.global_step})
     # not result.training_loss, which divides the loss since the resume by all steps
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {

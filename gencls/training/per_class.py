@@ -20,8 +20,8 @@ from gencls.diffusion.parts import Backbone
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
-from gencls.training.class_stage import keep_if_better, trained_weights
 from gencls.training.class_tables import check_embeddings, check_validation, set_statistics
+from gencls.training.class_verdict import keep_if_better, trainable_weights
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
     ScheduledExamples,
@@ -31,7 +31,7 @@ from gencls.training.examples import (
     token_budget,
     uniform_schedule,
 )
-from gencls.training.loop import run_stage
+from gencls.training.loop import run_stage, stage_folder
 from gencls.training.plan import (
     CLASS_SHARE,
     choose_bf16,
@@ -197,7 +197,7 @@ def _train_classes(
     options: Any,
 ) -> dict[str, Any]:
     """Train the class stage; returns its record, with the ``verdict`` of the validation texts if they are asked."""
-    before = trained_weights(denoiser) if config.class_steps_must_help else {}
+    before = trainable_weights(denoiser) if config.class_steps_must_help else {}
     record: dict[str, Any] = run_stage(
         "classes",
         denoiser,
@@ -213,7 +213,8 @@ def _train_classes(
     if config.class_steps_must_help and record["steps"]:
         counts = np.bincount(examples.texts.labels, minlength=denoiser.n_classes)
         log_prior = np.log(counts / counts.sum())
-        record["verdict"] = keep_if_better(denoiser, before, validation, log_prior, config, bf16=options["bf16"])
+        asked = (denoiser, before, validation, log_prior, config, stage_folder(folder, "classes"))
+        record["verdict"] = keep_if_better(*asked, bf16=options["bf16"], progress=options["progress"])
     return record
 
 

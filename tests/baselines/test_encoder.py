@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from sklearn.base import clone
 from transformers import BertConfig, BertModel
 
@@ -83,11 +85,34 @@ def test_a_killed_fit_goes_on_to_the_same_bits_and_a_finished_one_is_read(encode
     with pytest.raises(KeyboardInterrupt):
         first.fit(texts, y)
     resumed, read = (make(encoder, **settings, checkpoints=tmp_path).fit(texts, y) for _ in range(2))
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"]
-    for model in (resumed, read):
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-8"]
+    (tmp_path / "checkpoint-9").mkdir()
+    (tmp_path / "checkpoint-9" / COMPLETE).write_text("{}")  # without its weights: another process removed them
+    again = make(encoder, **settings, checkpoints=tmp_path).fit(texts, y)
+    for model in (resumed, read, again):
         assert (model.n_steps_, model.tokens_seen_) == (at_once.n_steps_, at_once.tokens_seen_)
         assert np.array_equal(model.predict_log_proba(texts), at_once.predict_log_proba(texts))
     assert at_once.seconds_before_ == 0 < resumed.seconds_before_ < read.seconds_before_
+
+
+def test_a_diverged_fit_is_not_read_the_next_time(encoder, tmp_path):
+    texts, y = toy()
+    diverging = {"budget": Budget(max_steps=4), "checkpoints": tmp_path / "kept", "learning_rate": float("nan")}
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="finite training loss"):
+            make(encoder, **diverging).fit(texts, y)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_two_fits_in_one_folder_take_turns(encoder, tmp_path):
+    texts, y = toy()
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / "lock"):
+            waiting = pool.submit(make(encoder, budget=Budget(max_steps=1), checkpoints=tmp_path).fit, texts, y)
+            assert wait([waiting], timeout=1.0).not_done
+            assert not list(tmp_path.glob("checkpoint-*"))
+        waiting.result(timeout=60)
+    assert list(tmp_path.glob("checkpoint-*"))
 
 
 def test_same_seed_same_bits_and_the_encoder_is_not_changed(encoder):

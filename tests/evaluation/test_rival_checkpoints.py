@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
 from dataclasses import replace
 
@@ -11,11 +13,15 @@ import pytest
 from gencls.baselines.causal_per_class import PerClassCausalLM
 from gencls.baselines.checkpoints import COMPLETE, WEIGHTS
 from gencls.baselines.encoder import EncoderClassifier, MeanPooledClassifier
+from gencls.baselines.finetuning import Budget
+from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data.storage import read_json
+from gencls.evaluation import rival_causal, rival_fits
 from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.rival_checkpoints import FOLDER, RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.evaluation.rival_fits import same_budget_encoder
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 
 FEW = CausalOptions(n_steps=2)
@@ -46,8 +52,11 @@ def test_a_killed_rival_goes_on(run, tmp_path, monkeypatch, is_added):
     (kept,) = (run / FOLDER / "causal_scratch").iterdir()
     assert len(list(kept.glob("*/checkpoint-2"))) == 2, "both classes' trainings"
     monkeypatch.setattr(PerClassCausalLM, "_steps_within", killed)  # only a fit that starts anew times its steps
+    seconds = sum(read_json(path)["seconds"] for path in kept.glob("*/checkpoint-2/complete.json"))
     fit(run, tmp_path / "out", options)
-    assert read_json(tmp_path / "out" / "run.json")["baselines"]["causal_scratch"]["steps_per_class"] == 2
+    record = read_json(tmp_path / "out" / "run.json")["baselines"]["causal_scratch"]
+    assert record["steps_per_class"] == 2
+    assert record["seconds"] > seconds > 0, "those before the kill are counted in"
     assert not (run / FOLDER).exists()
 
 
@@ -106,6 +115,36 @@ def test_a_folder_for_what_decides_a_training(tmp_path):
         place(rival="causal_per_class"),
     ]
     assert len({place(), *others}) == 1 + len(others)
+
+
+def test_a_folder_for_other_budgets_of_a_causal_rival(tmp_path):
+    def place(options=FEW, source="folder tiny"):
+        about = {"model": options.model, "source": source}
+        return rival_causal._place("causal_scratch", about, options, {"train": TRAIN}, RivalCheckpoints(tmp_path))
+
+    assert place() == place(replace(FEW, calibration_texts=3)), "they train nothing"
+    changes = {"n_steps": 3, "model": "gpt2", "learning_rate": 0.1, "max_seconds": 5.0, "batch_size": 2}
+    others = [place(replace(FEW, **{name: value})) for name, value in {**changes, "adapter_rank": 3}.items()]
+    others.append(place(source="hub: tiny"))
+    assert len({place(), *others}) == 1 + len(others)
+
+
+def test_a_folder_for_what_decides_an_encoder(run):
+    classifier = DiffusionClassifier.load(run)
+
+    def told(**changes):
+        model = same_budget_encoder(classifier, progress=False)
+        for name, value in changes.items():
+            setattr(model, name, value)
+        return json.dumps(rival_fits._decisive(model), sort_keys=True)
+
+    other = copy.deepcopy(same_budget_encoder(classifier, progress=False).encoder)
+    next(other.parameters()).data[0, 0] += 1
+    changes = {"learning_rate": 1.0, "warmup": 0.9, "batch_size": 3, "bf16": True, "random_state": 5}
+    others = [told(**{name: value}) for name, value in {**changes, "budget": Budget(max_steps=77)}.items()]
+    others.append(told(encoder=other))
+    assert told() == told(progress=True)
+    assert len({told(), *others}) == 1 + len(others)
 
 
 def test_only_what_is_written_is_dropped(tmp_path):

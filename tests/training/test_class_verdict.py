@@ -11,6 +11,7 @@ import torch
 from gencls.diffusion.smoothing import tempered_loss, tempered_losses
 from gencls.likelihood.engine import score_texts
 from gencls.likelihood.estimators import Estimator
+from gencls.training import class_verdict
 
 #: Tables that say next to nothing: what is to be learned is left to the network.
 FLAT = {"smoothing": (1e6,), "pair_smoothing": (), "class_steps": 60, "class_learning_rate": 0.05}
@@ -91,6 +92,24 @@ def test_a_killed_training_ends_as_it_would_have(helpful, train, tmp_path, steps
     resumed = train(tmp_path, **options)
     assert same(resumed, must)
     assert resumed.record["classes"]["verdict"] == must.record["classes"]["verdict"]
+
+
+def test_a_verdict_stands_however_the_run_is_scored_later(train, tmp_path, monkeypatch, helpful):
+    """Options of scoring may change between two calls: the trained weights may not."""
+    options = {**FLAT, **MUST, "held": helpful[2]}
+    first = train(tmp_path, **options)
+    monkeypatch.setattr(class_verdict, "score_texts", lambda *_, **__: pytest.fail("asked again"))
+    again = train(tmp_path, **options, n_mc_samples=5)
+    assert same(again, first)
+    assert again.record["classes"]["verdict"] == first.record["classes"]["verdict"]
+
+
+def test_a_network_in_use_forgets_what_it_derived_from_other_weights(helpful):
+    """As a scorer's tables of the vocabulary are."""
+    (name, value), *_ = helpful[0].denoiser.named_parameters()
+    version = value._version
+    class_verdict._set(helpful[0].denoiser, {name: value.detach().clone()})
+    assert value._version > version
 
 
 def test_losses_are_those_of_the_best_temperature():
