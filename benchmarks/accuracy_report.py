@@ -134,13 +134,11 @@ def write_report(
 def target_rows(rows: Sequence[Row], evaluations: Sequence[Row], command: str, *, size: str) -> list[dict[str, Any]]:
     """Return the rows of `targets.json`: means over seeds, None where nothing was measured."""
     imdb = _mean(rows, "imdb", "diffusion", "accuracy")
-    hybrid, encoder = (_mean(rows, "imdb", name, "accuracy") for name in ("hybrid", "encoder"))
-    minus = None if hybrid is None or encoder is None else hybrid - encoder
     learned = {name: _mean(rows, with_unlabelled_texts(name), "diffusion", "accuracy") for name in TARGETS}
     wanted = [
         ("imdb_generative_cpu", imdb if size == "cpu" else None, 0.88, ">="),
         ("imdb_generative_gpu", imdb if size == "gpu" else None, 0.92, ">="),
-        ("imdb_hybrid_minus_encoder", minus, -0.005, ">="),
+        ("imdb_hybrid_minus_encoder", _minus(rows, "imdb", "hybrid", "encoder"), -0.005, ">="),
         *((name, _mean(rows, name, "diffusion", "accuracy"), target, ">=") for name, target in TARGETS.items()),
         *((f"{name}_unlabelled", value, TARGETS[name], ">=") for name, value in learned.items() if value is not None),
         ("imdb_ece", _mean(rows, "imdb", "diffusion", "ece"), 0.015, "<="),
@@ -151,6 +149,14 @@ def target_rows(rows: Sequence[Row], evaluations: Sequence[Row], command: str, *
 def _mean(rows: Sequence[Row], data: str, model: str, metric: str) -> float | None:
     values = [row[metric] for row in rows if row["data"] == data and row["model"] == model]
     return sum(values) / len(values) if values else None
+
+
+def _minus(rows: Sequence[Row], data: str, one: str, other: str) -> float | None:
+    """The mean difference of two models' accuracies over the seeds that have both, None where none has."""
+    there = [row for row in rows if row["data"] == data]
+    ones, others = ({row["seed"]: row["accuracy"] for row in there if row["model"] == name} for name in (one, other))
+    leads = [ones[seed] - others[seed] for seed in ones if seed in others]
+    return sum(leads) / len(leads) if leads else None
 
 
 def page(

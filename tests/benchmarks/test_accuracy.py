@@ -66,8 +66,10 @@ def test_targets_are_named_as_promised_and_not_met_where_nothing_was_measured(re
 def test_targets_take_the_values_as_they_are():
     values = {"diffusion": (0.9, 0.012), "hybrid": (0.91, 0.5), "encoder": (0.93, 0.5)}
     rows = [
-        {"data": "imdb", "model": model, "accuracy": accuracy, "ece": ece} for model, (accuracy, ece) in values.items()
+        {"data": "imdb", "seed": 0, "model": model, "accuracy": accuracy, "ece": ece}
+        for model, (accuracy, ece) in values.items()
     ]
+    rows.append({"data": "imdb", "seed": 1, "model": "encoder", "accuracy": 0.99, "ece": 0.5})  # and no hybrid
     rows += [{"data": "r8", "model": "diffusion", "accuracy": accuracy, "ece": 0.1} for accuracy in (0.94, 0.97)]
     found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, [], "c", size="cpu")}
     assert found["imdb_generative_cpu"] == (0.9, True)
