@@ -31,6 +31,7 @@ from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
+from gencls.data.hub import hub_reachable
 from gencls.evaluation.rival_fits import own_count_scores
 from gencls.evaluation.runs import RUN, identity_of, load_run_data, names_of, train_run
 from gencls.likelihood.store import ScoreStore
@@ -81,7 +82,14 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
+    # masked language models that come with their heads, at the rate of the GPU preset
+    "hub_backbone": tuple(
+        {"backbone": name, "backbone_layers": None, "learning_rate": 1e-4}
+        for name in ("roberta-base", "answerdotai/ModernBERT-base")
+    ),
 }
+#: Factors for machines that a hub answers.
+HUB_FACTORS = ("hub_backbone",)
 #: No model has trained on them. The first helped to choose the smoothing of the counts, for all levels alike but those
 #: of "pairs" and "discount"; the second has set a temperature, which is not used here.
 HELD_OUT = ("validation", "calibration")
@@ -127,11 +135,13 @@ def study(
     Raises
     ------
     ValueError
-        An unknown factor, or too low a limit; before any training.
+        An unknown factor, one that needs a hub where none answers, or too low a limit; before any training.
     """
     for name in factors:
         if name not in FACTORS:
             raise ValueError(three_parts(f"factors out of {tuple(FACTORS)}", name, f"Use {nearest(name, FACTORS)}."))
+    if (asked := [name for name in factors if name in HUB_FACTORS]) and not hub_reachable():
+        raise ValueError(three_parts(f"a hub that answers, for {asked}", "none", "Leave them out of --factors."))
     base = task(data, "generative", size=size)
     if limit is not None and limit < N_FOLDS:
         todo = "The temperature of a fold is chosen on the others: raise it, or leave it out."
@@ -267,7 +277,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_study", description="one factor at a time")
     made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
     made.add_argument("--data", default="imdb")
-    made.add_argument("--factors", nargs="+", default=list(FACTORS), choices=list(FACTORS), metavar="FACTOR")
+    usual = [name for name in FACTORS if name not in HUB_FACTORS]
+    made.add_argument("--factors", nargs="+", default=usual, choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
     made.add_argument("--limit", type=int, metavar="N", help="validation texts, and as many of calibration")

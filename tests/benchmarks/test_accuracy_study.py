@@ -15,6 +15,7 @@ from benchmarks.accuracy_study import (
     BASE,
     FACTORS,
     HELD_OUT,
+    HUB_FACTORS,
     Times,
     level_of,
     main,
@@ -244,9 +245,22 @@ def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
     levels = [replace(config, **level_of(level, config)) for level in FACTORS[factor]]
     assert any(level != config for level in levels)
     assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
-    assert all(
-        level.backbone in {*REGISTRY_MODELS, *REGISTRY_CAUSAL} or size_of(level.backbone) for level in levels
-    )  # no hub is needed
+    for level in levels:
+        is_here = level.backbone in {*REGISTRY_MODELS, *REGISTRY_CAUSAL} or size_of(level.backbone) is not None
+        assert is_here != (factor in HUB_FACTORS)
+
+
+def test_factors_of_the_hub_are_not_asked_for_where_none_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy_study, "train_run", lambda *_, **__: pytest.fail("trained"))
+    assert not set(parser().parse_args([]).factors) & set(HUB_FACTORS)
+    for factor in HUB_FACTORS:
+        with pytest.raises(ValueError, match="a hub that answers"):
+            study("imdb", ["path_steps", factor], tmp_path)
+    asked = []
+    monkeypatch.setattr(accuracy_study, "hub_reachable", lambda: True)
+    monkeypatch.setattr(accuracy_study, "study_of", lambda base, factors, *_, **__: asked.extend(factors) or [])
+    study("imdb", HUB_FACTORS, tmp_path)
+    assert asked == list(HUB_FACTORS)
 
 
 def test_a_backbone_has_a_run_of_its_own_and_all_its_layers(base, tmp_path, monkeypatch):
