@@ -187,6 +187,15 @@ def test_adapted_draws_have_no_curve_and_a_note(tmp_path):
     assert "left out" in page
 
 
+@pytest.mark.parametrize(("is_kept", "told"), [(True, "kept"), (False, "taken back")])
+def test_the_report_says_whether_the_class_training_was_kept(is_kept, told):
+    verdict = {"loss_before": 0.6931, "loss_after": 0.5, "standard_error": 0.01, "is_kept": is_kept}
+    facts = dict(tables.cost_facts({}, {"training": {"classes": {"steps": 3, "verdict": verdict}}}))
+    assert facts["class training"].startswith(f"{told}; ")
+    assert "0.693 before it, 0.500 after it" in facts["class training"]
+    assert "class training" not in dict(tables.cost_facts({}, {"training": {"classes": {"steps": 3}}}))
+
+
 def test_scores_of_the_first_version_replay(tmp_path):
     scores = make_scores()
     older = {name: value for name, value in scores.items() if name not in ("forwards", "n_forwards")}
