@@ -52,7 +52,7 @@ def stepless_rows(
     dataset: TextDataset, parts: Splits, language_model: Path, config: TrainConfig, *, progress: bool
 ) -> list[Row]:
     """Fit the language model with the classes' count tables, no step of the network; see `labelled_rows`."""
-    labelled = {name: part for name, part in parts.items() if name != "unlabelled"}
+    labelled = _labelled(parts)
     classifier = _classifier(language_model, replace(config, class_steps=0), progress)
     _fit(classifier, dataset, labelled)
     return [_own_row(STEPLESS, classifier, _given(classifier, dataset, labelled))]
@@ -80,7 +80,7 @@ def labelled_rows(
         ``model``, ``accuracy``, ``correct`` (0 or 1 for each test text), ``seconds`` of training, and, of a network,
         its ``steps`` and ``n_layers``.
     """
-    labelled = {name: part for name, part in parts.items() if name != "unlabelled"}
+    labelled = _labelled(parts)
     classifier = _classifier(language_model, config, progress)
     _fit(classifier, dataset, labelled)
     given = _given(classifier, dataset, labelled)
@@ -130,6 +130,10 @@ MAKERS = {
     UNLABELLED: unlabelled_rows,
     ENCODER: unlabelled_encoder_rows,
 }
+
+
+def _labelled(parts: Splits) -> Splits:
+    return {name: part for name, part in parts.items() if name != "unlabelled"}
 
 
 def _classifier(language_model: Path, config: TrainConfig, progress: bool) -> DiffusionClassifier:

@@ -146,12 +146,9 @@ def main(
         evaluate_pair(run, other, **options)
     evaluations = [row for run in dict.fromkeys(run for run, _ in found) for row in _evaluations(run)]
     there = output / "shift.json"
-    nothing = {"rows": [], "texts": [], "run": {"config": {"size": size}}}
-    earlier = read_json(there) if there.exists() else nothing
-    if earlier["run"]["config"]["size"] != size:
-        earlier = nothing
-    rows = _with_earlier(compared(evaluations), earlier["rows"])
-    texts = _with_earlier([_text_facts(row) for row in evaluations], earlier["texts"])
+    earlier = _reported(there, size)
+    rows = _with_earlier(compared(evaluations), earlier.get("rows", ()))
+    texts = _with_earlier([_text_facts(row) for row in evaluations], earlier.get("texts", ()))
     record = run_record(command, {"size": size, "pairs": list(pairs), "max_texts": limit}, seed)
     write_json(there, {"rows": rows, "texts": texts, "run": record})
     return write_atomic(output / "shift.md", page(rows, texts, record))
@@ -163,6 +160,12 @@ def _evaluations(run: Path) -> list[Row]:
     places = sorted(path.parent for path in run.glob(f"shift-*/{DONE}"))
     away = [collect(place, read_json(place / DONE)) for place in places]
     return [{**at_home, "data": at_home["data"] + AT_HOME}, *away]
+
+
+def _reported(path: Path, size: str) -> dict[str, Any]:
+    """What an earlier page of the same size says; nothing if there is none, as other sizes are other recipes."""
+    told: dict[str, Any] = read_json(path) if path.exists() else {}
+    return told if told and told["run"]["config"]["size"] == size else {}
 
 
 def _with_earlier(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:

@@ -46,7 +46,7 @@ def fit_statistics(
         pair=config.pair_smoothing,
         triple=config.triple_smoothing,
         discount=config.discount,
-        log_prior=np.log(np.bincount(texts.labels, minlength=texts.n_classes) / len(texts.labels)),
+        log_prior=texts.log_prior,
     )
     return statistics, smoothing
 

@@ -38,6 +38,12 @@ class TrainingTexts:
     n_classes: int
     has_found_labels: bool = False
 
+    @property
+    def log_prior(self) -> NDArray[np.float64]:
+        """The log of the classes' shares of the texts, (C,), nats."""
+        counts = np.bincount(self.labels, minlength=self.n_classes)
+        return np.asarray(np.log(counts / len(self.labels)))
+
 
 @dataclass(frozen=True)
 class TokenizedSplit:

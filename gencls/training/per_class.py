@@ -211,9 +211,7 @@ def _train_classes(
         **options,
     )
     if config.class_steps_must_help and record["steps"]:
-        counts = np.bincount(examples.texts.labels, minlength=denoiser.n_classes)
-        log_prior = np.log(counts / counts.sum())
-        asked = (denoiser, before, validation, log_prior, config, stage_folder(folder, "classes"))
+        asked = (denoiser, before, validation, examples.texts.log_prior, config, stage_folder(folder, "classes"))
         record["verdict"] = keep_if_better(*asked, bf16=options["bf16"], progress=options["progress"])
     return record
 
