@@ -52,7 +52,7 @@ def train_flags() -> list[str]:
 
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that the command line trained on a table; do not write into it."""
+    """A run that the command line trained on a table; do not write into it (evaluations put their encoder below it)."""
     from gencls.cli.main import main
 
     folder = tmp_path_factory.mktemp("toy")

@@ -31,7 +31,8 @@ TRAIN = RivalData(["a b", "c"], [np.arange(2), np.arange(1)], np.array([0, 1]))
 
 @pytest.fixture
 def run(toy_run, tmp_path):
-    return shutil.copytree(toy_run, tmp_path / "run")
+    # other tests' evaluations leave their encoder's weights below the session's run
+    return shutil.copytree(toy_run, tmp_path / "run", ignore=shutil.ignore_patterns(FOLDER))
 
 
 @pytest.mark.parametrize("is_added", [False, True])
