@@ -57,6 +57,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "long_texts": ({"long_texts": "chunks"},),
     "level_weighting": ({"level_weighting": "learned"},),
     "class_steps": ({"class_steps": 0}, {"class_steps": Times(3)}),
+    # the classes' steps left out, and spent on the class-free stage
+    "class_free": ({"class_steps": 0}, {"class_steps": 0, "adapt_steps": Times(2)}),
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
     # the decision's loss has no texts without their class: the first level is its control
     "hybrid_weight": (
@@ -103,6 +105,7 @@ def study(
     runs: Path,
     *,
     size: str = "cpu",
+    seed: int = 0,
     limit: int | None = None,
     progress: bool = False,
     write: Callable[[list[Row]], object] = lambda rows: None,
@@ -117,6 +120,7 @@ def study(
     runs : Path
         Folder of the accuracy benchmark's runs; the recipe's own run is there or is trained.
     size : {"cpu", "gpu"}
+    seed : int
     limit : int, optional
         Texts of each of both, a stratified sample.
     progress : bool
@@ -142,7 +146,7 @@ def study(
             raise ValueError(three_parts(f"factors out of {tuple(FACTORS)}", name, f"Use {nearest(name, FACTORS)}."))
     if (asked := [name for name in factors if name in HUB_FACTORS]) and not hub_reachable():
         raise ValueError(three_parts(f"a hub that answers, for {asked}", "none", "Leave them out of --factors."))
-    base = task(data, "generative", size=size)
+    base = task(data, "generative", size=size, seed=seed)
     if limit is not None and limit < N_FOLDS:
         todo = "The temperature of a fold is chosen on the others: raise it, or leave it out."
         raise ValueError(three_parts(f"a limit of at least {N_FOLDS} texts", str(limit), todo))
@@ -257,6 +261,7 @@ def main(
     factors: Sequence[str],
     *,
     size: str = "cpu",
+    seed: int = 0,
     runs: Path | None = None,
     output: Path = Path("reports/accuracy"),
     limit: int | None = None,
@@ -264,11 +269,11 @@ def main(
     progress: bool = False,
 ) -> Path:
     """Run what is missing and write the page after each factor; returns it. Parameters as `study`."""
-    recipe = task(data, "generative", size=size).config.as_dict()
-    record = run_record(command, {"data": data, "size": size, "recipe": recipe}, 0)
+    recipe = task(data, "generative", size=size, seed=seed).config.as_dict()
+    record = run_record(command, {"data": data, "size": size, "recipe": recipe}, seed)
     place = runs or Path("runs") / f"accuracy-{size}"
     write = partial(write_study, data, record=record, output=output)
-    study(data, factors, place, size=size, limit=limit, progress=progress, write=write)
+    study(data, factors, place, size=size, seed=seed, limit=limit, progress=progress, write=write)
     return output / f"study-{data}.md"
 
 
@@ -277,6 +282,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_study", description="one factor at a time")
     made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
     made.add_argument("--data", default="imdb")
+    made.add_argument("--seed", type=int, default=0)
     usual = [name for name in FACTORS if name not in HUB_FACTORS]
     made.add_argument("--factors", nargs="+", default=usual, choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")

@@ -24,7 +24,7 @@ Made by `{command}` on {device}; factors of earlier calls are kept.
 
 One change of the recipe at a time, from its own value to the level's, on the validation and the calibration texts;
 what is fitted to the latter is judged on the former alone, as the recipe is for that comparison. No test text. One
-training of each level and one seed. The interval is that of the paired difference from the recipe, p is McNemar's.
+training of each level, of seed {seed}. The interval is that of the paired difference from the recipe, p is McNemar's.
 Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other folds of the
 same texts chose, texts weighted to the shares of the classes, and its paired change. Counts: accuracy of the level's
 count tables alone, without a network, which earlier rows lack. Nats per token: bound under the true class. Steps are
@@ -90,7 +90,8 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     cells = (_cells(row, record["config"]["recipe"]) for row in rows)
     names += ["decision loss", "change [95 %]", "nats/token", "forwards per text and class", "steps"]
     rows_table = table(names, cells)
-    return _PAGE.format(data=data, command=record["command"], device=record["device"], rows=rows_table)
+    about = {"command": record["command"], "device": record["device"], "seed": record["config"]["recipe"]["seed"]}
+    return _PAGE.format(data=data, rows=rows_table, **about)
 
 
 def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:

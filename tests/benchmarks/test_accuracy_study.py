@@ -220,6 +220,22 @@ def test_a_level_that_is_the_hybrid_recipe_takes_its_run(base, tmp_path, monkeyp
     assert [folder == twin for folder in found] == [False, True, False]
 
 
+def test_the_recipe_and_its_page_are_of_the_seed_that_is_asked_for(rows, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(accuracy_study, "study_of", lambda base, *_, write, **__: asked.append(base) or write(rows[1]))
+    path = main("rotten_tomatoes", [], seed=3, runs=tmp_path, output=tmp_path)
+    assert asked[0].name == "rotten_tomatoes-generative-3"
+    assert asked[0].config == task("rotten_tomatoes", "generative", seed=3).config
+    assert "of seed 3." in path.read_text(encoding="utf-8")
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["run"]["seed"] == 3
+
+
+def test_the_class_free_levels_spend_the_same_steps_or_half_of_them():
+    recipe = task("imdb", "generative").config
+    steps = [level_of(level, recipe) for level in FACTORS["class_free"]]
+    assert steps == [{"class_steps": 0}, {"class_steps": 0, "adapt_steps": recipe.adapt_steps + recipe.class_steps}]
+
+
 def test_the_command_is_told_as_typed():
     told = as_typed(
         parser(), vars(parser().parse_args(["--factors", "draws", "--limit", "9"])), always=("size", "data")
