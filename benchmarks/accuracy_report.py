@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy_figures as figures
+from benchmarks.accuracy_factors import factors_section
 from benchmarks.accuracy_figures import title
-from benchmarks.accuracy_recipes import with_unlabelled_texts
 from benchmarks.accuracy_results import Row, plain_rows
+from benchmarks.accuracy_targets import target_rows
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
 from gencls.reporting.plots import to_png
-from gencls.reporting.records import target_row, write_targets
+from gencls.reporting.records import write_targets
 from gencls.reporting.tables import p_value
 
-TARGETS = {"r8": 0.96, "r52": 0.92, "20ng": 0.85, "rotten_tomatoes": 0.80, "chinese_reviews": 0.88}
 #: Gain over the unigram below which a model is none of language, in nats per token.
 LITTLE_CONTEXT = 0.1
+_SECTION = "\n## "
 CONCLUSIONS = Path(__file__).with_name("accuracy_conclusions.md")
 _PAGE = """# Accuracy and calibration
 
@@ -29,7 +30,7 @@ or three numbers of calibration, which move no decision. "Hybrid": the same netw
 the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration texts; a recipe's
 test split was scored once, and where another recipe had been scored before, the text says so.
 
-{conclusions}
+{in_short}
 
 ## Targets
 
@@ -57,6 +58,10 @@ that a model of the labelled texts gives them, once; so do the rivals (self-trai
 A model wins where the interval of the paired difference leaves zero out.
 
 {wins}
+
+## What buys how much
+
+{factors}
 
 ## Language model or linear classifier in disguise?
 
@@ -90,6 +95,8 @@ Operations are estimates from the numbers of weights, tokens and features (`genc
 rates are of one machine, which had other work to do at times.
 
 {costs}
+
+{in_detail}
 """
 
 
@@ -120,7 +127,7 @@ def write_report(
     """
     if not rows:
         raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
-    targets = target_rows(rows, evaluations, str(record["command"]), size=size)
+    targets = target_rows(rows, str(record["command"]), size=size)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", {"evaluations": plain_rows(evaluations), "models": rows})
     write_json(output / "run.json", record)
@@ -128,35 +135,8 @@ def write_report(
     for name, figure in {"accuracy": figures.plot_accuracy(rows), "calibration": figures.plot_ece(rows)}.items():
         write_atomic(output / f"{name}.png", to_png(figure))
     said = conclusions.read_text(encoding="utf-8").strip() if conclusions.exists() else ""
-    return write_atomic(output / "README.md", page(rows, evaluations, targets, record, said))
-
-
-def target_rows(rows: Sequence[Row], evaluations: Sequence[Row], command: str, *, size: str) -> list[dict[str, Any]]:
-    """Return the rows of `targets.json`: means over seeds, None where nothing was measured."""
-    imdb = _mean(rows, "imdb", "diffusion", "accuracy")
-    learned = {name: _mean(rows, with_unlabelled_texts(name), "diffusion", "accuracy") for name in TARGETS}
-    wanted = [
-        ("imdb_generative_cpu", imdb if size == "cpu" else None, 0.88, ">="),
-        ("imdb_generative_gpu", imdb if size == "gpu" else None, 0.92, ">="),
-        ("imdb_hybrid_minus_encoder", _minus(rows, "imdb", "hybrid", "encoder"), -0.005, ">="),
-        *((name, _mean(rows, name, "diffusion", "accuracy"), target, ">=") for name, target in TARGETS.items()),
-        *((f"{name}_unlabelled", value, TARGETS[name], ">=") for name, value in learned.items() if value is not None),
-        ("imdb_ece", _mean(rows, "imdb", "diffusion", "ece"), 0.015, "<="),
-    ]
-    return [target_row(name, value, target, direction, command) for name, value, target, direction in wanted]
-
-
-def _mean(rows: Sequence[Row], data: str, model: str, metric: str) -> float | None:
-    values = [row[metric] for row in rows if row["data"] == data and row["model"] == model]
-    return sum(values) / len(values) if values else None
-
-
-def _minus(rows: Sequence[Row], data: str, one: str, other: str) -> float | None:
-    """The mean difference of two models' accuracies over the seeds that have both, None where none has."""
-    there = [row for row in rows if row["data"] == data]
-    ones, others = ({row["seed"]: row["accuracy"] for row in there if row["model"] == name} for name in (one, other))
-    leads = [ones[seed] - others[seed] for seed in ones if seed in others]
-    return sum(leads) / len(leads) if leads else None
+    factors = factors_section(output)
+    return write_atomic(output / "README.md", page(rows, evaluations, targets, record, factors, said))
 
 
 def page(
@@ -164,16 +144,20 @@ def page(
     evaluations: Sequence[Row],
     targets: Sequence[Mapping[str, Any]],
     record: Mapping[str, Any],
+    factors: str,
     conclusions: str,
 ) -> str:
-    """Return the page in Markdown."""
+    """Return the page in Markdown: the first section of the conclusions before the tables, the others after them."""
+    in_short, heading, others = conclusions.partition(_SECTION)
     generative = [row for row in evaluations if row["variant"] == "generative"]
     of_data = ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority"]
     of_language = ["data", "variant", "nats/token", "unigram", "gain", "reads context"]
     return _PAGE.format(
         command=record["command"],
         device=", ".join(sorted({row["device"] for row in evaluations})),
-        conclusions=conclusions,
+        in_short=in_short.strip(),
+        in_detail=(heading + others).strip(),
+        factors=factors,
         targets=targets_table(targets),
         data=table(of_data, map(_data, generative)),
         accuracy=table(

@@ -94,14 +94,29 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
     return _PAGE.format(data=data, rows=rows_table, **about)
 
 
-def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
+def changes_of(row: Row, recipe: Mapping[str, Any]) -> str:
+    """Return what a level changes: each option, from the recipe's value to its own."""
     changes = {name: value for name, value in row["level"].items() if value != recipe[name]}
-    level = ", ".join(f"{name} {recipe[name]} → {value}" for name, value in changes.items()) or "–"
-    accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}"
+    return ", ".join(f"{name} {recipe[name]} → {value}" for name, value in changes.items()) or "–"
+
+
+def accuracy_change(row: Row) -> str:
+    """Return how far a level is above the recipe, in points, with the interval."""
     low, high = (f"{-100 * row[name]:+.1f}" for name in ("ahead_high", "ahead_low"))
-    change = "" if row["mcnemar_p"] is None else f"{-100 * row['ahead']:+.1f} [{low}, {high}]"
-    lower, upper = (f"{row[name]:+.3f}" for name in ("loss_change_low", "loss_change_high"))
-    loss = [f"{row['decision_loss']:.3f}", "" if not row["level"] else f"{row['loss_change']:+.3f} [{lower}, {upper}]"]
+    return f"{-100 * row['ahead']:+.1f} [{low}, {high}]"
+
+
+def loss_change(row: Row) -> str:
+    """Return how far a level's decision loss is above the recipe's, in nats, with the interval."""
+    low, high = (f"{row[name]:+.3f}" for name in ("loss_change_low", "loss_change_high"))
+    return f"{row['loss_change']:+.3f} [{low}, {high}]"
+
+
+def _cells(row: Row, recipe: Mapping[str, Any]) -> list[str]:
+    level = changes_of(row, recipe)
+    accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}"
+    change = "" if row["mcnemar_p"] is None else accuracy_change(row)
+    loss = [f"{row['decision_loss']:.3f}", loss_change(row) if row["level"] else ""]
     costs = [f"{row['nats_per_token']:.2f}", f"{row['forwards']:.1f}", f"{row['adapt_steps']} + {row['class_steps']}"]
     p = "" if row["mcnemar_p"] is None else p_value(row["mcnemar_p"])
     counts = f"{100 * row['counts_accuracy']:.1f}" if "counts_accuracy" in row else "–"

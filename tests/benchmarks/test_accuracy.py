@@ -11,8 +11,9 @@ import pytest
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
-from benchmarks.accuracy_report import CONCLUSIONS, target_rows
+from benchmarks.accuracy_report import CONCLUSIONS
 from benchmarks.accuracy_results import compared, difference, length_quartiles
+from benchmarks.accuracy_targets import target_rows
 from gencls.data.storage import write_json
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
@@ -71,7 +72,7 @@ def test_targets_take_the_values_as_they_are():
     ]
     rows.append({"data": "imdb", "seed": 1, "model": "encoder", "accuracy": 0.99, "ece": 0.5})  # and no hybrid
     rows += [{"data": "r8", "model": "diffusion", "accuracy": accuracy, "ece": 0.1} for accuracy in (0.94, 0.97)]
-    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, [], "c", size="cpu")}
+    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, "c", size="cpu")}
     assert found["imdb_generative_cpu"] == (0.9, True)
     assert found["imdb_generative_gpu"] == (None, False)
     assert found["imdb_hybrid_minus_encoder"][0] == pytest.approx(-0.02)
@@ -148,7 +149,7 @@ def test_a_target_is_told_with_unlabelled_texts_as_well():
         {"data": name, "model": "diffusion", "accuracy": accuracy, "ece": 0.1}
         for name, accuracy in (("20ng", 0.83), ("20ng, with unlabelled texts", 0.86))
     ]
-    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, [], "c", size="cpu")}
+    found = {row["name"]: (row["value"], row["met"]) for row in target_rows(rows, "c", size="cpu")}
     assert found["20ng"] == (0.83, False)
     assert found["20ng_unlabelled"] == (0.86, True)
 
