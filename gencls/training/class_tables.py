@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 
@@ -12,6 +14,8 @@ from gencls.diffusion.smoothing import choose_smoothing
 from gencls.diffusion.statistics import ClassStatistics, Smoothing
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts
+
+logger = logging.getLogger(__name__)
 
 
 def check_validation(validation: TokenizedSplit) -> None:
@@ -37,6 +41,7 @@ def fit_statistics(
     """
     statistics = _statistics(denoiser, texts, config)
     told = slice(0 if texts.has_found_labels else None)
+    logger.info("class tables: choosing their smoothing")  # takes a while where classes are many
     smoothing = choose_smoothing(
         statistics,
         [*texts.token_ids[told], *validation.token_ids],
@@ -48,6 +53,8 @@ def fit_statistics(
         discount=config.discount,
         log_prior=texts.log_prior,
     )
+    strengths = (f"{name} {value:g}" for name, value in smoothing.items() if value is not None)
+    logger.info("class tables: smoothed by %s", ", ".join(strengths))
     return statistics, smoothing
 
 
