@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_calibration import write_held_out_scores
-from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, task
+from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, reports_of, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect, joined
 from benchmarks.commands import as_typed
@@ -101,6 +101,7 @@ def refit(
     variants: Sequence[str] = VARIANTS,
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    backbone: str | None = None,
     source: Path | None = None,
     command: str = "",
     progress: bool = False,
@@ -114,7 +115,7 @@ def refit(
     ValueError
         If none is evaluated yet, or one was with another recipe; before any fit.
     """
-    tasks = _tasks(data, variants, seeds, size=size, n_test=limit)
+    tasks = _tasks(data, variants, seeds, size=size, n_test=limit, backbone=backbone)
     done = [chosen for chosen in tasks if (runs / chosen.name / EVALUATION / DONE).exists()]
     finished = [chosen for chosen in done if chosen.rivals]
     if not finished:
@@ -131,15 +132,8 @@ def refit(
         add_baselines(runs / chosen.name, output, options, progress=progress, command=command)
 
 
-def _tasks(
-    data: Sequence[str], variants: Sequence[str], seeds: Sequence[int], *, size: str, n_test: int | None
-) -> list[Task]:
-    return [
-        task(name, variant, size=size, seed=seed, n_test=n_test)
-        for seed in seeds
-        for variant in variants
-        for name in data
-    ]
+def _tasks(data: Sequence[str], variants: Sequence[str], seeds: Sequence[int], **options: Any) -> list[Task]:
+    return [task(name, variant, seed=seed, **options) for seed in seeds for variant in variants for name in data]
 
 
 def summarise(runs: Path, output: Path, *, size: str, command: str) -> Path:
@@ -168,8 +162,9 @@ def main(
     seeds: Sequence[int] = (0,),
     rivals: Sequence[str] | None = None,
     runs: Path | None = None,
-    output: Path = Path("reports/accuracy"),
+    output: Path | None = None,
     limit: int | None = None,
+    backbone: str | None = None,
     command: str = "",
     progress: bool = False,
 ) -> Path:
@@ -186,9 +181,12 @@ def main(
         Baselines beside the generative variant; the recipe's by default.
     runs : Path, optional
         Folder of the runs; ``runs/accuracy-<size>`` by default.
-    output : Path
+    output : Path, optional
+        ``reports/accuracy`` by default, and the folder ``gpu`` in it for that size.
     limit : int, optional
         Test texts of each data set, a stratified sample.
+    backbone : str, optional
+        Instead of the recipes' own: the run's folder keeps its name, and is refused to another one.
     command : str
     progress : bool
 
@@ -203,10 +201,10 @@ def main(
         An unknown data set, variant or size; before any run.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
-    for chosen in _tasks(data, variants, seeds, size=size, n_test=limit):
+    for chosen in _tasks(data, variants, seeds, size=size, n_test=limit, backbone=backbone):
         wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
         run_task(wanted, folder, command=command, progress=progress)
-    return summarise(folder, output, size=size, command=command)
+    return summarise(folder, output or reports_of(size), size=size, command=command)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -224,7 +222,8 @@ def parser() -> argparse.ArgumentParser:
         "--take-from", type=Path, metavar="RUNS", help="with --refit: take them from the evaluations of earlier runs"
     )
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
-    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
+    made.add_argument("--backbone", metavar="NAME", help="instead of the recipes' own, with all of its layers")
     made.add_argument("--limit", type=int, metavar="N", help="test texts of each data set")
     made.add_argument("--summary", action="store_true", help="only write the summary of what is there")
     return made
@@ -243,10 +242,10 @@ if __name__ == "__main__":
     if source is not None and not again:
         raise SystemExit(three_parts("--refit with --take-from", "none", "Name the rivals that are taken over."))
     if again:
-        chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit")}
+        chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit", "backbone")}
         refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())
     if again or only_summary:
-        page = summarise(place, arguments["output"], size=size, command=command)
+        page = summarise(place, arguments["output"] or reports_of(size), size=size, command=command)
     else:
         page = main(**arguments, command=command, progress=sys.stderr.isatty())
     print(f"report: {page}")

@@ -12,7 +12,7 @@ from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_results import Row, plain_rows
 from benchmarks.accuracy_targets import target_rows
 from benchmarks.markdown import table, targets_table
-from gencls.data.storage import write_atomic, write_json
+from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import write_targets
@@ -107,7 +107,6 @@ def write_report(
     output: Path,
     *,
     size: str,
-    conclusions: Path = CONCLUSIONS,
 ) -> Path:
     """Write results.json, targets.json, run.json, the figures and README.md; returns the page's path.
 
@@ -118,7 +117,7 @@ def write_report(
     record : mapping
     output : Path
     size : {"cpu", "gpu"}
-    conclusions : Path
+        The conclusions are those of the CPU's numbers.
 
     Raises
     ------
@@ -127,14 +126,16 @@ def write_report(
     """
     if not rows:
         raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
-    targets = target_rows(rows, str(record["command"]), size=size)
+    beside = output / "gpu" / "results.json"
+    on_gpu = read_json(beside)["models"] if beside.exists() else ()
+    targets = target_rows(rows, str(record["command"]), size=size, on_gpu=on_gpu)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", {"evaluations": plain_rows(evaluations), "models": rows})
     write_json(output / "run.json", record)
     write_targets(output / "targets.json", targets)
     for name, figure in {"accuracy": figures.plot_accuracy(rows), "calibration": figures.plot_ece(rows)}.items():
         write_atomic(output / f"{name}.png", to_png(figure))
-    said = conclusions.read_text(encoding="utf-8").strip() if conclusions.exists() else ""
+    said = CONCLUSIONS.read_text(encoding="utf-8").strip() if size == "cpu" else ""
     factors = factors_section(output)
     return write_atomic(output / "README.md", page(rows, evaluations, targets, record, factors, said))
 

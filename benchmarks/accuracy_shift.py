@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.accuracy import DONE, EVALUATION, check_same_recipe
 from benchmarks.accuracy_figures import title
-from benchmarks.accuracy_recipes import RIVALS, task
+from benchmarks.accuracy_recipes import RIVALS, reports_of, task
 from benchmarks.accuracy_report import percent, place_name
 from benchmarks.accuracy_results import Row, collect, compared
 from benchmarks.commands import as_typed
@@ -106,7 +106,7 @@ def main(
     size: str = "cpu",
     seed: int = 0,
     runs: Path | None = None,
-    output: Path = Path("reports/accuracy"),
+    output: Path | None = None,
     limit: int | None = 1000,
     rivals: Sequence[str] = RIVALS,
     refit: Sequence[str] = (),
@@ -123,7 +123,8 @@ def main(
         Of the runs.
     runs : Path, optional
         Folder of the accuracy benchmark's runs.
-    output : Path
+    output : Path, optional
+        See `benchmarks.accuracy.main`.
     limit : int, optional
         Texts of the other data set, a stratified sample.
     rivals, refit : sequence of str
@@ -145,6 +146,7 @@ def main(
     for run, other in found:
         evaluate_pair(run, other, **options)
     evaluations = [row for run in dict.fromkeys(run for run, _ in found) for row in _evaluations(run)]
+    output = output or reports_of(size)
     there = output / "shift.json"
     earlier = _reported(there, size)
     rows = _with_earlier(compared(evaluations), earlier.get("rows", ()))
@@ -228,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--runs", type=Path, help="folder of the accuracy benchmark's runs")
     made.add_argument("--rivals", nargs="*", default=list(RIVALS), metavar="NAME", help="fitted where they are missing")
     made.add_argument("--refit", nargs="+", default=[], metavar="NAME", help="fitted again")
-    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
     made.add_argument("--limit", type=int, default=1000, metavar="N", help="texts of the other data set")
     return made
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
-from benchmarks.accuracy_recipes import FROM_SCRATCH, Task, task
+from benchmarks.accuracy_recipes import FROM_SCRATCH, Task, reports_of, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, write_study
 from benchmarks.commands import as_typed
@@ -263,7 +263,7 @@ def main(
     size: str = "cpu",
     seed: int = 0,
     runs: Path | None = None,
-    output: Path = Path("reports/accuracy"),
+    output: Path | None = None,
     limit: int | None = None,
     command: str = "",
     progress: bool = False,
@@ -271,7 +271,7 @@ def main(
     """Run what is missing and write the page after each factor; returns it. Parameters as `study`."""
     recipe = task(data, "generative", size=size, seed=seed).config.as_dict()
     record = run_record(command, {"data": data, "size": size, "recipe": recipe}, seed)
-    place = runs or Path("runs") / f"accuracy-{size}"
+    place, output = runs or Path("runs") / f"accuracy-{size}", output or reports_of(size)
     write = partial(write_study, data, record=record, output=output)
     study(data, factors, place, size=size, seed=seed, limit=limit, progress=progress, write=write)
     return output / f"study-{data}.md"
@@ -286,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
     usual = [name for name in FACTORS if name not in HUB_FACTORS]
     made.add_argument("--factors", nargs="+", default=usual, choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
-    made.add_argument("--output", type=Path, default=Path("reports/accuracy"))
+    made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
     made.add_argument("--limit", type=int, metavar="N", help="validation texts, and as many of calibration")
     return made
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
-from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
+from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, reports_of, task
 from benchmarks.accuracy_report import CONCLUSIONS
 from benchmarks.accuracy_results import compared, difference, length_quartiles
 from benchmarks.accuracy_targets import target_rows
 from gencls.data.storage import write_json
+from gencls.diffusion.backbones import REGISTRY_MODELS
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
 
@@ -246,10 +249,53 @@ def test_recipes_differ_between_variants_by_the_decision_loss_alone(data, size):
     assert generative.name != hybrid.name
 
 
-@pytest.mark.parametrize("wrong", [("imbd", "generative"), ("imdb", "hybird")])
+@pytest.mark.parametrize(
+    "wrong", [("imbd", "generative", "cpu"), ("imdb", "hybird", "cpu"), ("imdb", "generative", "tpu")]
+)
 def test_unknown_names_are_refused(wrong):
+    data, variant, size = wrong
     with pytest.raises(ValueError, match="Expected"):
-        task(*wrong)
+        task(data, variant, size=size)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_what_the_texts_ask_for_does_not_depend_on_the_machine(data):
+    asked = ("truncation", "discount", "smoothing", "pair_smoothing", "triple_smoothing", "embedding_ridge")
+    on_cpu, on_gpu = (task(data, "generative", size=size).config.as_dict() for size in ("cpu", "gpu"))
+    assert [on_cpu[name] for name in asked] == [on_gpu[name] for name in asked]
+    assert on_gpu["adapt_steps"] * on_gpu["batch_size"] > on_cpu["adapt_steps"] * on_cpu["batch_size"]
+    assert on_gpu["backbone"] not in REGISTRY_MODELS, "it needs a hub, or --backbone"
+
+
+def test_another_backbone_comes_with_all_of_its_layers():
+    own, other = task("imdb", "generative").config, task("imdb", "generative", backbone="mpnet").config
+    assert (other.backbone, other.backbone_layers) == ("mpnet", None)
+    assert replace(other, backbone=own.backbone, backbone_layers=own.backbone_layers) == own
+
+
+def test_the_report_of_the_other_size_is_a_folder_of_the_first():
+    assert reports_of("gpu").parent == reports_of("cpu") == Path("reports/accuracy")
+
+
+def test_a_target_of_the_gpu_is_read_from_its_report(runs, tmp_path):
+    imdb = [{"data": "imdb", "model": "diffusion", "seed": 0, "accuracy": 0.93, "ece": 0.01}]
+    write_json(tmp_path / "gpu" / "results.json", {"models": imdb, "evaluations": []})
+    summarise(runs, tmp_path, size="cpu", command="c")
+    found = {row["name"]: (row["value"], row["met"]) for row in read(tmp_path, "targets.json")}
+    assert found["imdb_generative_gpu"] == (0.93, True)
+    assert found["imdb_generative_cpu"] == (None, False), "on the GPU it was measured"
+
+
+def test_the_conclusions_are_of_the_numbers_of_the_cpu(runs, tmp_path):
+    told = {
+        size: summarise(runs, tmp_path / size, size=size, command="c").read_text(encoding="utf-8")
+        for size in ("cpu", "gpu")
+    }
+    headings = [line for line in CONCLUSIONS.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+    assert [told["cpu"].count(heading) for heading in headings] == [1, 1]
+    assert [told["gpu"].count(heading) for heading in headings] == [0, 0]
+    places = [told["cpu"].index(heading) for heading in (headings[0], "## Targets", "## Costs", headings[1])]
+    assert places == sorted(places), "in short before the tables, in detail after them"
 
 
 def test_conclusions_are_written_beside_the_benchmark():
