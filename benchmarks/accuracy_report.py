@@ -24,7 +24,7 @@ _SECTION = "\n## "
 CONCLUSIONS = Path(__file__).with_name("accuracy_conclusions.md")
 _PAGE = """# Accuracy and calibration
 
-Made by `{command}` on {device}; every number is generated.
+Made by `{command}` on {device}; every number of the tables is generated.
 "Generative": trained by the generative loss alone, decided by the likelihoods alone; nothing discriminative but two
 or three numbers of calibration, which move no decision. "Hybrid": the same network, trained with
 the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration texts; a recipe's

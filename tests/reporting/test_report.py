@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -6,7 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.special import log_softmax
 
 from gencls.data.storage import write_json
@@ -246,6 +249,18 @@ def test_plots_return_figures_and_leave_no_pyplot_state(theme):
     assert isinstance(figure, Figure)
     assert plots.to_png(figure) == plots.to_png(figure)
     assert plt.get_fignums() == [] and dict(mpl.rcParams) == before
+
+
+def test_256_colours_show_what_all_of_them_do():
+    scores = make_scores()
+    histogram = curves.prepare_log_odds(scores["log_proba"], scores["y"], scores["class_names"])
+    canvas = FigureCanvasAgg(plots.plot_log_odds({"one": histogram}, plots.LIGHT))
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    image = Image.open(io.BytesIO(plots.to_png(canvas.figure)))
+    assert (image.mode, image.size) == ("P", drawn.shape[1::-1])
+    assert image.width == 1400
+    assert np.abs(np.asarray(image.convert("RGB")).astype(int) - drawn).mean() < 0.1
 
 
 def test_the_room_never_imports_torch():
