@@ -5,6 +5,7 @@
 For each data set and variant: train, calibrate, score the test split once, fit the rivals on the same splits. Every run
 has a folder of its own and is resumed or skipped by the same call; the summary in `reports/accuracy/` is made of the
 evaluations that are there, so that data sets can be run one by one (`--data imdb`), and `--summary` only writes it.
+That of `--size gpu` is in `reports/accuracy/gpu/`; the CPU's has a target from it, so write it again afterwards.
 What an earlier summary says of data sets whose runs are elsewhere stays in it.
 `--data imdb --refit nb_svm` fits rivals again, or for the first time, beside finished evaluations, and scores nothing.
 """
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_calibration import write_held_out_scores
-from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, reports_of, task
+from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect, joined
+from benchmarks.accuracy_targets import report_folder
 from benchmarks.commands import as_typed
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
@@ -186,7 +188,7 @@ def main(
     limit : int, optional
         Test texts of each data set, a stratified sample.
     backbone : str, optional
-        Instead of the recipes' own: the run's folder keeps its name, and is refused to another one.
+        Instead of the recipes' own, for data that it can read. A run of another backbone in that folder is refused.
     command : str
     progress : bool
 
@@ -204,7 +206,7 @@ def main(
     for chosen in _tasks(data, variants, seeds, size=size, n_test=limit, backbone=backbone):
         wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
         run_task(wanted, folder, command=command, progress=progress)
-    return summarise(folder, output or reports_of(size), size=size, command=command)
+    return summarise(folder, output or report_folder(size), size=size, command=command)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -245,7 +247,7 @@ if __name__ == "__main__":
         chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit", "backbone")}
         refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())
     if again or only_summary:
-        page = summarise(place, arguments["output"] or reports_of(size), size=size, command=command)
+        page = summarise(place, arguments["output"] or report_folder(size), size=size, command=command)
     else:
         page = main(**arguments, command=command, progress=sys.stderr.isatty())
     print(f"report: {page}")

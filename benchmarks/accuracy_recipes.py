@@ -76,11 +76,12 @@ _TOPICS = {
     "smoothing": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
 }
-_TEXTS = {
+_OF_THE_TEXTS = {
     # triples: half a point on cross-fitted training texts for the tables alone, and on held-out ones for the model
     "imdb": {"triple_smoothing": (2.0, 4.0, 8.0, 16.0, 32.0)},
-    # word embeddings lower the cross-fitted loss of the tables by two per cent; the rate is level with the usual one
-    "rotten_tomatoes": {**_SENTENCES, "embedding_ridge": 10.0, "class_learning_rate": 5e-4},
+    # word embeddings lower the cross-fitted loss of the tables by two per cent
+    "rotten_tomatoes": {**_SENTENCES, "embedding_ridge": 10.0},
+    "ag_news": {**_TOPICS, **_SENTENCES},
     "r8": _TOPICS,
     "r52": _TOPICS,
     "20ng": _TOPICS,
@@ -107,7 +108,8 @@ _CPU_TOPICS = {**_CPU_DOCUMENTS, "max_length": 384, "n_mc_samples": 1}
 _BUDGETS = {
     "cpu": {
         "imdb": {**_CPU_DOCUMENTS, "max_length": 256, "adapt_steps": 300, "class_steps": 300},
-        "rotten_tomatoes": {**_CPU_SENTENCES, "adapt_steps": 200, "class_steps": 200},
+        # the rate is level with the usual one
+        "rotten_tomatoes": {**_CPU_SENTENCES, "adapt_steps": 200, "class_steps": 200, "class_learning_rate": 5e-4},
         # three times the steps of the classes were within chance on held-out texts (study-r8), and their loss lower
         "r8": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 300},
         "r52": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 600},
@@ -115,7 +117,7 @@ _BUDGETS = {
         # no pretrained backbone of a registry reads Chinese: characters, from scratch
         "chinese_reviews": {**_CPU_SENTENCES, **FROM_SCRATCH, "adapt_steps": 1000, "class_steps": 500},
     },
-    # not chosen on any text yet: about thirty passes over the texts without their classes, and ten with them
+    # not chosen on any text yet: at most about thirty passes over the texts without their classes, and ten with them
     "gpu": {
         "imdb": {"adapt_steps": 8000, "class_steps": 3000},
         "rotten_tomatoes": {"adapt_steps": 3000, "class_steps": 1000},
@@ -123,10 +125,12 @@ _BUDGETS = {
         "r52": {"adapt_steps": 2500, "class_steps": 1000},
         "20ng": {"adapt_steps": 5000, "class_steps": 1600},
         "chinese_reviews": {"backbone": "google-bert/bert-base-chinese", "adapt_steps": 6000, "class_steps": 2000},
+        "ag_news": {"adapt_steps": 20_000, "class_steps": 10_000},
+        "sst2": {"adapt_steps": 20_000, "class_steps": 10_000},
     },
 }
 #: Data sets without a recipe of their own take another one's, of texts of the same kind.
-_ALIKE = "rotten_tomatoes"
+_RECIPE_OF_OTHERS = "rotten_tomatoes"
 _PRESETS = {"cpu": "demo", "gpu": "gpu"}
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
@@ -135,11 +139,6 @@ _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 def with_unlabelled_texts(data: str) -> str:
     """Return the name of a data set whose unscored test texts train without their labels."""
     return f"{Path(data).stem}, with unlabelled texts"
-
-
-def reports_of(size: str) -> Path:
-    """Return the folder of the reports of a size: that of the CPU holds those of the others."""
-    return Path("reports/accuracy") / ("" if size == "cpu" else size)
 
 
 def task(
@@ -162,7 +161,7 @@ def task(
     seed : int
     n_test : int, optional
     backbone : str, optional
-        Another one than the recipe's, with all of its layers: where no hub gives it, a folder that was carried there.
+        A pretrained one instead of the recipe's own, with all of its layers, say a folder where no hub answers.
 
     Raises
     ------
@@ -177,8 +176,12 @@ def task(
         todo = "Give --limit: the test texts that are not scored train without their labels."
         raise ValueError(three_parts("a number of test texts to score", "none", todo))
     budgets = _BUDGETS[size]
-    changes = {**_TEXTS.get(data, _TEXTS[_ALIKE]), **budgets.get(data, budgets[_ALIKE])}
+    changes = {
+        **_OF_THE_TEXTS.get(data, _OF_THE_TEXTS[_RECIPE_OF_OTHERS]),
+        **budgets.get(data, budgets[_RECIPE_OF_OTHERS]),
+    }
     if backbone is not None:
+        changes = {name: value for name, value in changes.items() if name not in FROM_SCRATCH}
         changes |= {"backbone": backbone, "backbone_layers": None}
     config = replace(preset(_PRESETS[size], seed=seed), **changes)
     if variant == "hybrid":

@@ -10,7 +10,7 @@ from benchmarks import accuracy_figures as figures
 from benchmarks.accuracy_factors import factors_section
 from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_results import Row, plain_rows
-from benchmarks.accuracy_targets import target_rows
+from benchmarks.accuracy_targets import report_folder, target_rows
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
@@ -126,9 +126,7 @@ def write_report(
     """
     if not rows:
         raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
-    beside = output / "gpu" / "results.json"
-    on_gpu = read_json(beside)["models"] if beside.exists() else ()
-    targets = target_rows(rows, str(record["command"]), size=size, on_gpu=on_gpu)
+    targets = target_rows(rows, str(record["command"]), size=size, on_gpu=_on_gpu(output))
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", {"evaluations": plain_rows(evaluations), "models": rows})
     write_json(output / "run.json", record)
@@ -136,8 +134,19 @@ def write_report(
     for name, figure in {"accuracy": figures.plot_accuracy(rows), "calibration": figures.plot_ece(rows)}.items():
         write_atomic(output / f"{name}.png", to_png(figure))
     said = CONCLUSIONS.read_text(encoding="utf-8").strip() if size == "cpu" else ""
-    factors = factors_section(output)
+    factors = factors_section(output, size)
     return write_atomic(output / "README.md", page(rows, evaluations, targets, record, factors, said))
+
+
+def _on_gpu(output: Path) -> dict[str, Any] | None:
+    """What the report of the GPU's recipes tells, beside that of the CPU's."""
+    folder = output / report_folder("gpu").name
+    if not (folder / "results.json").exists():
+        return None
+    return {
+        "models": read_json(folder / "results.json")["models"],
+        "command": read_json(folder / "run.json")["command"],
+    }
 
 
 def page(

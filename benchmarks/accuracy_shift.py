@@ -20,9 +20,10 @@ from typing import Any
 
 from benchmarks.accuracy import DONE, EVALUATION, check_same_recipe
 from benchmarks.accuracy_figures import title
-from benchmarks.accuracy_recipes import RIVALS, reports_of, task
+from benchmarks.accuracy_recipes import RIVALS, task
 from benchmarks.accuracy_report import percent, place_name
 from benchmarks.accuracy_results import Row, collect, compared
+from benchmarks.accuracy_targets import report_folder
 from benchmarks.commands import as_typed
 from benchmarks.markdown import table
 from gencls.data.errors import three_parts
@@ -105,6 +106,7 @@ def main(
     *,
     size: str = "cpu",
     seed: int = 0,
+    backbone: str | None = None,
     runs: Path | None = None,
     output: Path | None = None,
     limit: int | None = 1000,
@@ -121,6 +123,8 @@ def main(
     size : {"cpu", "gpu"}
     seed : int
         Of the runs.
+    backbone : str, optional
+        Of the runs, where it is not the recipe's own.
     runs : Path, optional
         Folder of the accuracy benchmark's runs.
     output : Path, optional
@@ -141,12 +145,12 @@ def main(
         A pair of another form, or a run that is not evaluated at home yet, or with another recipe; before any work.
     """
     folder = runs or Path("runs") / f"accuracy-{size}"
-    found = [_run_of(pair, folder, size, seed) for pair in pairs]
+    found = [_run_of(pair, folder, size=size, seed=seed, backbone=backbone) for pair in pairs]
     options = {"max_texts": limit, "rivals": rivals, "refit": refit, "command": command}
     for run, other in found:
         evaluate_pair(run, other, **options)
     evaluations = [row for run in dict.fromkeys(run for run, _ in found) for row in _evaluations(run)]
-    output = output or reports_of(size)
+    output = output or report_folder(size)
     there = output / "shift.json"
     earlier = _reported(there, size)
     rows = _with_earlier(compared(evaluations), earlier.get("rows", ()))
@@ -187,11 +191,11 @@ def _text_facts(evaluation: Row) -> Row:
     return {"data": evaluation["data"], "seed": evaluation["seed"], "n_texts": evaluation["n_texts"], **split}
 
 
-def _run_of(pair: str, folder: Path, size: str, seed: int) -> tuple[Path, str]:
+def _run_of(pair: str, folder: Path, *, size: str, seed: int, backbone: str | None) -> tuple[Path, str]:
     trained, separator, other = pair.partition(":")
     if not separator or not other:
         raise ValueError(three_parts("pairs TRAINED:USED", repr(pair), "Write imdb:rotten_tomatoes."))
-    chosen = task(trained, "generative", size=size, seed=seed)
+    chosen = task(trained, "generative", size=size, seed=seed, backbone=backbone)
     run = folder / chosen.name
     if not (run / EVALUATION / DONE).exists():
         todo = f"First: python -m benchmarks.accuracy --size {size} --data {trained} --seeds {seed}."
@@ -227,6 +231,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="TRAINED:USED")
     made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
     made.add_argument("--seed", type=int, default=0, help="of the runs")
+    made.add_argument("--backbone", metavar="NAME", help="of the runs, where it is not the recipe's own")
     made.add_argument("--runs", type=Path, help="folder of the accuracy benchmark's runs")
     made.add_argument("--rivals", nargs="*", default=list(RIVALS), metavar="NAME", help="fitted where they are missing")
     made.add_argument("--refit", nargs="+", default=[], metavar="NAME", help="fitted again")

@@ -4,8 +4,8 @@
 
 Each level of a factor changes options of the generative recipe and nothing else. Options of scoring need no training:
 the recipe's own run is scored again. Where only the classes' stage differs, the recipe's adaptation is taken over. A
-run that is there is not trained again, so that factors can be added one by one, and the page is written after each of
-them. No test text is scored.
+run that is there is not trained again, so that factors can be added one by one, and the page is written after each
+level. No test text is scored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
-from benchmarks.accuracy_recipes import FROM_SCRATCH, Task, reports_of, task
+from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, Options, level_of
+from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
-from benchmarks.accuracy_study_report import BASE, write_study
+from benchmarks.accuracy_study_report import BASE, study_name, write_study
+from benchmarks.accuracy_targets import report_folder
 from benchmarks.commands import as_typed
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.estimator import DiffusionClassifier
@@ -41,62 +43,12 @@ from gencls.training.config import CLASS_STAGE_OPTIONS, SCORING_OPTIONS, TrainCo
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
-Options = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 
 
-class Times(int):
-    """A level that is so many times the recipe's value: recipes differ in what they can pay."""
-
-
-#: Name of a factor -> the changes of each of its levels.
-FACTORS: dict[str, tuple[Options, ...]] = {
-    "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
-    "draws": tuple({"n_mc_samples": draws} for draws in (1, 4)),
-    "order": ({"order": "uniform"},),
-    "long_texts": ({"long_texts": "chunks"},),
-    "level_weighting": ({"level_weighting": "learned"},),
-    "class_steps": ({"class_steps": 0}, {"class_steps": Times(3)}),
-    # the classes' steps left out, and spent on the class-free stage
-    "class_free": ({"class_steps": 0}, {"class_steps": 0, "adapt_steps": Times(2)}),
-    "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
-    # the decision's loss has no texts without their class: the first level is its control
-    "hybrid_weight": (
-        {"class_dropout": 0.0},
-        *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
-    ),
-    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
-    "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
-    "pairs": ({"pair_smoothing": ()},),
-    "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
-    "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
-    "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
-    "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
-    # a rate for class maps behind the network is high for adapters inside it
-    "adapter_rate": ({"mode": "adapter", "class_learning_rate": 5e-4},),
-    "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
-    "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
-    "layers": tuple({"backbone_layers": count} for count in (2, 6)),
-    # all of smollm2's network is pretrained and bears smaller steps, each as long as twenty of the recipe
-    "backbone": (
-        {"backbone": "mpnet", "backbone_layers": 4},
-        {"backbone": "mpnet", "backbone_layers": 4, "mode": "adapter", "class_learning_rate": 5e-4},
-        {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
-        FROM_SCRATCH,
-    ),
-    # masked language models that come with their heads, at the rate of the GPU preset
-    "hub_backbone": tuple(
-        {"backbone": name, "backbone_layers": None, "learning_rate": 1e-4}
-        for name in ("roberta-base", "answerdotai/ModernBERT-base")
-    ),
-}
-#: Factors for machines that a hub answers.
-HUB_FACTORS = ("hub_backbone",)
 #: No model has trained on them. The first helped to choose the smoothing of the counts, for all levels alike but those
 #: of "pairs" and "discount"; the second has set a temperature, which is not used here.
 HELD_OUT = ("validation", "calibration")
-#: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
-FITTED = {"level_weighting", "target_flip_rate"}
 
 
 def study(
@@ -106,6 +58,7 @@ def study(
     *,
     size: str = "cpu",
     seed: int = 0,
+    backbone: str | None = None,
     limit: int | None = None,
     progress: bool = False,
     write: Callable[[list[Row]], object] = lambda rows: None,
@@ -121,11 +74,13 @@ def study(
         Folder of the accuracy benchmark's runs; the recipe's own run is there or is trained.
     size : {"cpu", "gpu"}
     seed : int
+    backbone : str, optional
+        Instead of the recipe's own.
     limit : int, optional
         Texts of each of both, a stratified sample.
     progress : bool
     write : callable
-        Called after each factor with the rows so far.
+        Called after each level with the rows so far.
 
     Returns
     -------
@@ -146,16 +101,11 @@ def study(
             raise ValueError(three_parts(f"factors out of {tuple(FACTORS)}", name, f"Use {nearest(name, FACTORS)}."))
     if (asked := [name for name in factors if name in HUB_FACTORS]) and not hub_reachable():
         raise ValueError(three_parts(f"a hub that answers, for {asked}", "none", "Leave them out of --factors."))
-    base = task(data, "generative", size=size, seed=seed)
+    base = task(data, "generative", size=size, seed=seed, backbone=backbone)
     if limit is not None and limit < N_FOLDS:
         todo = "The temperature of a fold is chosen on the others: raise it, or leave it out."
         raise ValueError(three_parts(f"a limit of at least {N_FOLDS} texts", str(limit), todo))
     return study_of(base, {name: FACTORS[name] for name in factors}, runs, limit=limit, progress=progress, write=write)
-
-
-def level_of(level: Options, recipe: TrainConfig) -> Options:
-    """Return the changes of a level, multiples of the recipe's own values worked out."""
-    return {name: value * getattr(recipe, name) if isinstance(value, Times) else value for name, value in level.items()}
 
 
 def study_of(
@@ -177,7 +127,7 @@ def study_of(
                 scored = _scored(base, config, runs, limit, progress)
                 rows.append(_row(factor, level, scored, first))
                 logger.info("%s %s: %.4f", factor, level, rows[-1]["accuracy"])
-        write(rows)
+                write(rows)
     return rows
 
 
@@ -262,19 +212,21 @@ def main(
     *,
     size: str = "cpu",
     seed: int = 0,
+    backbone: str | None = None,
     runs: Path | None = None,
     output: Path | None = None,
     limit: int | None = None,
     command: str = "",
     progress: bool = False,
 ) -> Path:
-    """Run what is missing and write the page after each factor; returns it. Parameters as `study`."""
-    recipe = task(data, "generative", size=size, seed=seed).config.as_dict()
+    """Run what is missing and write the page after each level; returns it. Parameters as `study`."""
+    recipe = task(data, "generative", size=size, seed=seed, backbone=backbone).config.as_dict()
     record = run_record(command, {"data": data, "size": size, "recipe": recipe}, seed)
-    place, output = runs or Path("runs") / f"accuracy-{size}", output or reports_of(size)
+    place, output = runs or Path("runs") / f"accuracy-{size}", output or report_folder(size)
     write = partial(write_study, data, record=record, output=output)
-    study(data, factors, place, size=size, seed=seed, limit=limit, progress=progress, write=write)
-    return output / f"study-{data}.md"
+    options: dict[str, Any] = {"size": size, "seed": seed, "backbone": backbone, "limit": limit, "progress": progress}
+    study(data, factors, place, write=write, **options)
+    return output / f"{study_name(data, seed)}.md"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -283,6 +235,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
     made.add_argument("--data", default="imdb")
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--backbone", metavar="NAME", help="instead of the recipe's own, with all of its layers")
     usual = [name for name in FACTORS if name not in HUB_FACTORS]
     made.add_argument("--factors", nargs="+", default=usual, choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")

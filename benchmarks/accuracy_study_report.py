@@ -18,13 +18,13 @@ Row = Mapping[str, Any]
 BASE = "recipe"
 #: What the page can do without: rows that are older lack it.
 NEWER = ("counts_accuracy",)
-_PAGE = """# What makes it work: {data}
+_PAGE = """# What makes it work: {data}, seed {seed}
 
 Made by `{command}` on {device}; factors of earlier calls are kept.
 
 One change of the recipe at a time, from its own value to the level's, on the validation and the calibration texts;
 what is fitted to the latter is judged on the former alone, as the recipe is for that comparison. No test text. One
-training of each level, of seed {seed}. The interval is that of the paired difference from the recipe, p is McNemar's.
+training of each level, of the one seed. The interval is that of the paired difference from the recipe, p is McNemar's.
 Decision loss: negative log posterior of the true class, in nats, with a temperature by length that other folds of the
 same texts chose, texts weighted to the shares of the classes, and its paired change. Counts: accuracy of the level's
 count tables alone, without a network, which earlier rows lack. Nats per token: bound under the true class. Steps are
@@ -32,6 +32,11 @@ those of the adaptation and of the classes.
 
 {rows}
 """
+
+
+def study_name(data: str, seed: int) -> str:
+    """Return the name of a study's files, each seed's its own."""
+    return f"study-{data}" if seed == 0 else f"study-{data}-{seed}"
 
 
 def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], output: Path) -> Path:
@@ -47,7 +52,7 @@ def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], outpu
         scored otherwise (trained again elsewhere, other texts), are left out: they differ from other decisions.
     output : Path
     """
-    path = output / f"study-{data}.json"
+    path = output / f"{study_name(data, record['config']['recipe']['seed'])}.json"
     fresh = {_key(row) for row in rows}
     merged = [*rows, *(row for row in _known(path, rows[0], record) if _key(row) not in fresh)]
     output.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_recipes import with_unlabelled_texts
@@ -12,7 +13,14 @@ from gencls.reporting.records import target_row
 TARGETS = {"r8": 0.96, "r52": 0.92, "20ng": 0.85, "rotten_tomatoes": 0.80, "chinese_reviews": 0.88}
 
 
-def target_rows(rows: Sequence[Row], command: str, *, size: str, on_gpu: Sequence[Row] = ()) -> list[dict[str, Any]]:
+def report_folder(size: str) -> Path:
+    """Return the folder of the reports of a size: that of the CPU holds those of the others."""
+    return Path("reports/accuracy") / ("" if size == "cpu" else size)
+
+
+def target_rows(
+    rows: Sequence[Row], command: str, *, size: str, on_gpu: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Return the rows of `targets.json`: means over seeds, None where nothing was measured.
 
     Parameters
@@ -21,11 +29,12 @@ def target_rows(rows: Sequence[Row], command: str, *, size: str, on_gpu: Sequenc
         The models of a size, as `benchmarks.accuracy_results.joined` gives them.
     command : str
     size : {"cpu", "gpu"}
-    on_gpu : sequence of dict
-        The models of the report of the GPU preset, beside that of the CPU's.
+    on_gpu : mapping, optional
+        ``models`` and ``command`` of the report of the GPU's recipes, beside that of the CPU's.
     """
     imdb = _mean(rows, "imdb", "diffusion", "accuracy")
-    imdb_on_gpu = imdb if size == "gpu" else _mean(on_gpu, "imdb", "diffusion", "accuracy")
+    there = {"models": rows, "command": command} if size == "gpu" else on_gpu or {"models": (), "command": command}
+    imdb_on_gpu = _mean(there["models"], "imdb", "diffusion", "accuracy")
     learned = {name: _mean(rows, with_unlabelled_texts(name), "diffusion", "accuracy") for name in TARGETS}
     wanted = [
         ("imdb_generative_cpu", imdb if size == "cpu" else None, 0.88, ">="),
@@ -35,7 +44,11 @@ def target_rows(rows: Sequence[Row], command: str, *, size: str, on_gpu: Sequenc
         *((f"{name}_unlabelled", value, TARGETS[name], ">=") for name, value in learned.items() if value is not None),
         ("imdb_ece", _mean(rows, "imdb", "diffusion", "ece"), 0.015, "<="),
     ]
-    return [target_row(name, value, target, direction, command) for name, value, target, direction in wanted]
+    commands = {"imdb_generative_gpu": str(there["command"])}
+    return [
+        target_row(name, value, target, direction, commands.get(name, command))
+        for name, value, target, direction in wanted
+    ]
 
 
 def _mean(rows: Sequence[Row], data: str, model: str, metric: str) -> float | None:

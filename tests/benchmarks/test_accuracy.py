@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import accuracy, accuracy_study
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
-from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, reports_of, task
+from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS
 from benchmarks.accuracy_results import compared, difference, length_quartiles
-from benchmarks.accuracy_targets import target_rows
+from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import REGISTRY_MODELS
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
+from gencls.training.presets import preset
 
 RIVALS = ("naive_bayes", "naive_bayes_pairs")
 TARGETS = ["imdb_generative_cpu", "imdb_generative_gpu", "imdb_hybrid_minus_encoder"]
@@ -263,6 +265,7 @@ def test_what_the_texts_ask_for_does_not_depend_on_the_machine(data):
     asked = ("truncation", "discount", "smoothing", "pair_smoothing", "triple_smoothing", "embedding_ridge")
     on_cpu, on_gpu = (task(data, "generative", size=size).config.as_dict() for size in ("cpu", "gpu"))
     assert [on_cpu[name] for name in asked] == [on_gpu[name] for name in asked]
+    assert (on_cpu["max_length"] == 128) == (on_gpu["max_length"] == 128), "sentences are short everywhere"
     assert on_gpu["adapt_steps"] * on_gpu["batch_size"] > on_cpu["adapt_steps"] * on_cpu["batch_size"]
     assert on_gpu["backbone"] not in REGISTRY_MODELS, "it needs a hub, or --backbone"
 
@@ -271,19 +274,33 @@ def test_another_backbone_comes_with_all_of_its_layers():
     own, other = task("imdb", "generative").config, task("imdb", "generative", backbone="mpnet").config
     assert (other.backbone, other.backbone_layers) == ("mpnet", None)
     assert replace(other, backbone=own.backbone, backbone_layers=own.backbone_layers) == own
+    usual = preset("demo")
+    chinese = task("chinese_reviews", "generative", backbone="folder").config
+    rates = ("learning_rate", "head_learning_rate", "freeze_embeddings")
+    assert all(getattr(chinese, name) == getattr(usual, name) for name in rates), "not those of random weights"
 
 
-def test_the_report_of_the_other_size_is_a_folder_of_the_first():
-    assert reports_of("gpu").parent == reports_of("cpu") == Path("reports/accuracy")
+@pytest.mark.parametrize(("size", "folder"), [("cpu", "reports/accuracy"), ("gpu", "reports/accuracy/gpu")])
+def test_each_size_has_its_report(monkeypatch, size, folder):
+    written = []
+    monkeypatch.setattr(accuracy, "summarise", lambda runs, output, **_: written.append(output))
+    accuracy.main(size=size, data=[])
+    monkeypatch.setattr(accuracy_study, "study_of", lambda *_, write, **__: write([]))
+    monkeypatch.setattr(accuracy_study, "write_study", lambda *_, output, **__: written.append(output))
+    accuracy_study.main("imdb", [], size=size)
+    assert written == [report_folder(size), report_folder(size)] == [Path(folder), Path(folder)]
 
 
 def test_a_target_of_the_gpu_is_read_from_its_report(runs, tmp_path):
     imdb = [{"data": "imdb", "model": "diffusion", "seed": 0, "accuracy": 0.93, "ece": 0.01}]
     write_json(tmp_path / "gpu" / "results.json", {"models": imdb, "evaluations": []})
+    write_json(tmp_path / "gpu" / "run.json", {"command": "on a GPU"})
     summarise(runs, tmp_path, size="cpu", command="c")
     found = {row["name"]: (row["value"], row["met"]) for row in read(tmp_path, "targets.json")}
     assert found["imdb_generative_gpu"] == (0.93, True)
     assert found["imdb_generative_cpu"] == (None, False), "on the GPU it was measured"
+    commands = {row["name"]: row["command"] for row in read(tmp_path, "targets.json")}
+    assert (commands["imdb_generative_gpu"], commands["imdb_generative_cpu"]) == ("on a GPU", "c")
 
 
 def test_the_conclusions_are_of_the_numbers_of_the_cpu(runs, tmp_path):

@@ -45,14 +45,16 @@ def folder(tmp_path):
     ]
     write_study("toy", rows, record, tmp_path)
     write_study("toy", [rows[0], row("mode", {"mode": "prompt"}, ahead=0.001, loss=-0.05)], record, tmp_path / "other")
+    on_gpu = {**record, "config": {**record["config"], "size": "gpu"}}
+    write_study("toy", [rows[0], row("mode", {"mode": "adapter"}, loss=-0.07)], on_gpu, tmp_path / "gpu")
     return tmp_path
 
 
 def test_beyond_chance_in_accuracy_or_loss_the_largest_first(folder):
-    lines = [line for line in factors_section(folder).splitlines() if line.startswith("| [")]
+    lines = [line for line in factors_section(folder, "cpu").splitlines() if line.startswith("| [")]
     assert [line.split(" | ")[:4] for line in lines] == [
         [
-            "| [toy](other/study-toy.md)",
+            "| [other/toy](other/study-toy.md)",
             f"mode {RECIPE['mode']} → prompt",
             "+0.1 [-0.9, +1.1]",
             "-0.050 [-0.060, -0.040]",
@@ -62,9 +64,9 @@ def test_beyond_chance_in_accuracy_or_loss_the_largest_first(folder):
 
 
 def test_the_others_are_named_and_all_are_counted(folder):
-    text = factors_section(folder)
+    text = factors_section(folder, "cpu")
     assert f"- [toy](study-toy.md): n_mc_samples {RECIPE['n_mc_samples']} → 8." in text
-    assert " ".join(text.split()).startswith("One change") and "2 of 3," in " ".join(text.split())
+    assert "2 of 3, where at most 0.3 are expected by chance alone" in " ".join(text.split())
     assert (folder / "study-toy.md").exists() and (folder / "other" / "study-toy.md").exists()  # the links lead there
 
 
@@ -76,4 +78,4 @@ def test_either_interval_in_either_direction(ahead, loss, is_moved):
 
 
 def test_a_folder_without_studies_says_how_to_make_one(tmp_path):
-    assert "python -m benchmarks.accuracy_study" in factors_section(tmp_path)
+    assert "python -m benchmarks.accuracy_study" in factors_section(tmp_path, "cpu")

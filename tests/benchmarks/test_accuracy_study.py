@@ -10,14 +10,11 @@ import pytest
 
 from benchmarks import accuracy_study
 from benchmarks.accuracy_calibration import N_FOLDS
-from benchmarks.accuracy_recipes import Task, task
+from benchmarks.accuracy_levels import FACTORS, HUB_FACTORS, Times, level_of
+from benchmarks.accuracy_recipes import DATA, Task, task
 from benchmarks.accuracy_study import (
     BASE,
-    FACTORS,
     HELD_OUT,
-    HUB_FACTORS,
-    Times,
-    level_of,
     main,
     parser,
     study,
@@ -110,7 +107,7 @@ def test_nothing_is_trained_twice(rows, base, monkeypatch):
     written = []
     again = study_of(base, LEVELS, folder, limit=None, progress=False, write=lambda rows: written.append(len(rows)))
     assert [row["accuracy"] for row in again] == [row["accuracy"] for row in found]
-    assert written == [2, 3, 4]  # after each factor: a kill keeps what is done
+    assert written == [2, 3, 4]  # after each level: a kill keeps what is done
 
 
 def record(command="c", size="cpu", **changes):
@@ -226,14 +223,23 @@ def test_the_recipe_and_its_page_are_of_the_seed_that_is_asked_for(rows, tmp_pat
     path = main("rotten_tomatoes", [], seed=3, runs=tmp_path, output=tmp_path)
     assert asked[0].name == "rotten_tomatoes-generative-3"
     assert asked[0].config == task("rotten_tomatoes", "generative", seed=3).config
-    assert "of seed 3." in path.read_text(encoding="utf-8")
+    assert path.name == "study-rotten_tomatoes-3.md"
+    assert "rotten_tomatoes, seed 3" in path.read_text(encoding="utf-8")
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["run"]["seed"] == 3
 
 
-def test_the_class_free_levels_spend_the_same_steps_or_half_of_them():
-    recipe = task("imdb", "generative").config
-    steps = [level_of(level, recipe) for level in FACTORS["class_free"]]
-    assert steps == [{"class_steps": 0}, {"class_steps": 0, "adapt_steps": recipe.adapt_steps + recipe.class_steps}]
+@pytest.mark.parametrize("size", ["cpu", "gpu"])
+@pytest.mark.parametrize("data", DATA)
+def test_the_steps_of_the_classes_can_be_spent_before_them(data, size):
+    recipe = task(data, "generative", size=size).config
+    (level,) = (level_of(level, recipe) for level in FACTORS["class_free"])
+    assert level == {"class_steps": 0, "adapt_steps": recipe.adapt_steps + recipe.class_steps}
+
+
+def test_each_seed_has_a_page_of_its_own(rows, tmp_path):
+    first, second = (write_study("toy", rows[1], record(seed=seed), tmp_path) for seed in (0, 1))
+    assert (first.name, second.name) == ("study-toy.md", "study-toy-1.md")
+    assert "toy, seed 0" in first.read_text(encoding="utf-8") and "toy, seed 1" in second.read_text(encoding="utf-8")
 
 
 def test_the_command_is_told_as_typed():

@@ -106,19 +106,6 @@ def test_texts_without_tokens_are_told_a_class_and_not_trained_on(train, split, 
     assert len(result.transduction) == 11
 
 
-def test_what_smooths_the_tables_is_told(caplog):
-    ids = [np.array([5, 6, 7]), np.array([8, 9, 8])] * 4
-    texts = TrainingTexts(ids, np.arange(8) % 2, np.arange(8) % 4, 2)
-    denoiser = Denoiser(load_backbone("tiny-random"), 2, ConditioningConfig())
-    config = TrainConfig(smoothing=(0.5,), pair_smoothing=(8.0,))
-    with caplog.at_level("INFO", logger="gencls.training"):
-        fit_statistics(denoiser, texts, TokenizedSplit(ids, np.arange(8) % 2), config)
-    assert caplog.messages == [
-        "class tables: choosing their smoothing",
-        "class tables: smoothed by unigram 0.5, pair 8",
-    ]
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_found_labels_do_not_choose_the_smoothing(seed):
     """The others' classes were found with a text's own label: without its fold the tables know it all the same."""

@@ -1,0 +1,78 @@
+"""The factors of `benchmarks.accuracy_study` and their levels: what each changes in a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.accuracy_recipes import FROM_SCRATCH
+from gencls.training.config import TrainConfig
+
+Options = Mapping[str, Any]
+
+
+class Times(int):
+    """A level that is so many times the recipe's value: recipes differ in what they can pay."""
+
+
+def all_steps(recipe: TrainConfig) -> int:
+    """A level: the steps of both stages."""
+    return recipe.adapt_steps + recipe.class_steps
+
+
+#: Name of a factor -> the changes of each of its levels.
+FACTORS: dict[str, tuple[Options, ...]] = {
+    "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
+    "draws": tuple({"n_mc_samples": draws} for draws in (1, 4)),
+    "order": ({"order": "uniform"},),
+    "long_texts": ({"long_texts": "chunks"},),
+    "level_weighting": ({"level_weighting": "learned"},),
+    "class_steps": ({"class_steps": 0}, {"class_steps": Times(3)}),
+    # the steps of the classes, spent on the stage before them
+    "class_free": ({"class_steps": 0, "adapt_steps": all_steps},),
+    "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
+    # the decision's loss has no texts without their class: the first level is its control
+    "hybrid_weight": (
+        {"class_dropout": 0.0},
+        *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
+    ),
+    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
+    "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
+    "pairs": ({"pair_smoothing": ()},),
+    "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
+    "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
+    "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
+    "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
+    # a rate for class maps behind the network is high for adapters inside it
+    "adapter_rate": ({"mode": "adapter", "class_learning_rate": 5e-4},),
+    "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
+    "max_length": tuple({"max_length": length} for length in (64, 128, 510)),  # and two special tokens
+    "layers": tuple({"backbone_layers": count} for count in (2, 6)),
+    # all of smollm2's network is pretrained and bears smaller steps, each as long as twenty of the recipe
+    "backbone": (
+        {"backbone": "mpnet", "backbone_layers": 4},
+        {"backbone": "mpnet", "backbone_layers": 4, "mode": "adapter", "class_learning_rate": 5e-4},
+        {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
+        FROM_SCRATCH,
+    ),
+    # masked language models that come with their heads, at the rate of the GPU preset
+    "hub_backbone": tuple(
+        {"backbone": name, "backbone_layers": None, "learning_rate": 1e-4}
+        for name in ("roberta-base", "answerdotai/ModernBERT-base")
+    ),
+}
+#: Factors for machines that a hub answers.
+HUB_FACTORS = ("hub_backbone",)
+#: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
+FITTED = {"level_weighting", "target_flip_rate"}
+
+
+def level_of(level: Options, recipe: TrainConfig) -> Options:
+    """Return the changes of a level, with what depends on the recipe worked out."""
+
+    def worked_out(name: str, value: Any) -> Any:
+        if isinstance(value, Times):
+            return value * getattr(recipe, name)
+        return value(recipe) if callable(value) else value
+
+    return {name: worked_out(name, value) for name, value in level.items()}
