@@ -121,13 +121,14 @@ def study_of(
     first = _scored(base, base.config, runs, limit, progress)
     rows = [_row(BASE, {}, first, first)]
     for factor, levels in factors.items():
-        for level in (level_of(level, base.config) for level in levels):
-            config = replace(base.config, **level)
-            if config != base.config:
-                scored = _scored(base, config, runs, limit, progress)
-                rows.append(_row(factor, level, scored, first))
-                logger.info("%s %s: %.4f", factor, level, rows[-1]["accuracy"])
-                write(rows)
+        configs = [(level, replace(base.config, **level)) for level in (level_of(one, base.config) for one in levels)]
+        changed = [(level, config) for level, config in configs if config != base.config]
+        for level, config in changed:
+            rows.append(_row(factor, level, _scored(base, config, runs, limit, progress), first))
+            logger.info("%s %s: %.4f", factor, level, rows[-1]["accuracy"])
+            write(rows)
+        if not changed:  # the recipe alone has a page, too
+            write(rows)
     return rows
 
 

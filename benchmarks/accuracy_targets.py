@@ -33,8 +33,9 @@ def target_rows(
         ``models`` and ``command`` of the report of the GPU's recipes, beside that of the CPU's.
     """
     imdb = _mean(rows, "imdb", "diffusion", "accuracy")
-    there = {"models": rows, "command": command} if size == "gpu" else on_gpu or {"models": (), "command": command}
-    imdb_on_gpu = _mean(there["models"], "imdb", "diffusion", "accuracy")
+    if size == "gpu":
+        on_gpu = {"models": rows, "command": command}
+    imdb_on_gpu = None if on_gpu is None else _mean(on_gpu["models"], "imdb", "diffusion", "accuracy")
     learned = {name: _mean(rows, with_unlabelled_texts(name), "diffusion", "accuracy") for name in TARGETS}
     wanted = [
         ("imdb_generative_cpu", imdb if size == "cpu" else None, 0.88, ">="),
@@ -44,7 +45,7 @@ def target_rows(
         *((f"{name}_unlabelled", value, TARGETS[name], ">=") for name, value in learned.items() if value is not None),
         ("imdb_ece", _mean(rows, "imdb", "diffusion", "ece"), 0.015, "<="),
     ]
-    commands = {"imdb_generative_gpu": str(there["command"])}
+    commands = {} if on_gpu is None else {"imdb_generative_gpu": str(on_gpu["command"])}
     return [
         target_row(name, value, target, direction, commands.get(name, command))
         for name, value, target, direction in wanted

@@ -110,6 +110,15 @@ def test_nothing_is_trained_twice(rows, base, monkeypatch):
     assert written == [2, 3, 4]  # after each level: a kill keeps what is done
 
 
+def test_a_factor_that_changes_nothing_leaves_the_recipe_on_the_page(rows, base):
+    folder, found = rows
+    written = []
+    own = {"path_steps": ({"n_steps": base.config.n_steps},)}
+    study_of(base, own, folder, limit=None, progress=False, write=lambda rows: written.append(list(rows)))
+    assert [[row["factor"] for row in page] for page in written] == [[BASE]]
+    assert written[0][0]["accuracy"] == found[0]["accuracy"]
+
+
 def record(command="c", size="cpu", **changes):
     recipe = TrainConfig(**changes).as_dict()
     return {"command": command, "device": "a processor", "config": {"data": "toy", "size": size, "recipe": recipe}}
