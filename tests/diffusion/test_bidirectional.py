@@ -297,7 +297,7 @@ def test_the_registry_model_is_read_after_its_document_separator(tmp_path, monke
     tokenizer.add_special_tokens({"additional_special_tokens": [start]})
     tokenizer.save_pretrained(tmp_path)
     monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
-    monkeypatch.setattr(gguf, "unpacked_folder", lambda known, cache: tmp_path)
+    monkeypatch.setattr(gguf.RegistryCausal, "unpacked", lambda self, cache: tmp_path)
     backbone = load_backbone("smollm2")
     monkeypatch.chdir(tmp_path.parent)
     (tmp_path.parent / "smollm2").symlink_to(tmp_path)
