@@ -22,6 +22,7 @@ from gencls.data.causal import read_causal
 from gencls.data.errors import nearest, three_parts
 from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
+from gencls.data.pretrained import locate
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def load_causal(name: str, *, cache: Path | None = None) -> CausalLM:
     ValueError
         If the name is out of reach, at once where no hub answers, or is no causal language model.
     """
-    place, source = _locate(name, cache)
+    check_causal_name(name)
+    place, source = locate(name, REGISTRY_CAUSAL, cache=cache)
     model, tokenizer = read_causal(name, place)
     _check_projection(name, model)
     known = REGISTRY_CAUSAL.get(name)
@@ -167,19 +169,6 @@ def _is_cached(name: str) -> bool:
         return isinstance(try_to_load_from_cache(name, "config.json"), str)
     except HFValidationError:  # no name that a hub could have
         return False
-
-
-def _locate(name: str, cache: Path | None) -> tuple[str, str]:
-    """Return (place for from_pretrained, one line on where that is)."""
-    check_causal_name(name)
-    if Path(name).is_dir():
-        return name, f"folder {Path(name).name}"
-    known = REGISTRY_CAUSAL.get(name)
-    if known is None:
-        return name, f"hub: {name}"
-    if hub_reachable():
-        return known.hub_name, f"hub: {known.hub_name}"
-    return str(known.unpacked(cache=cache)), known.source
 
 
 @torch.inference_mode()

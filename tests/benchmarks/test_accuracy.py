@@ -18,7 +18,7 @@ from benchmarks.accuracy_report import CONCLUSIONS
 from benchmarks.accuracy_results import compared, difference, length_quartiles
 from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_json
-from gencls.diffusion.backbones import REGISTRY_MODELS
+from gencls.diffusion.backbones import KNOWN
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import TrainConfig
 from gencls.training.presets import preset
@@ -267,7 +267,7 @@ def test_what_the_texts_ask_for_does_not_depend_on_the_machine(data):
     assert [on_cpu[name] for name in asked] == [on_gpu[name] for name in asked]
     assert (on_cpu["max_length"] == 128) == (on_gpu["max_length"] == 128), "sentences are short everywhere"
     assert on_gpu["adapt_steps"] * on_gpu["batch_size"] > on_cpu["adapt_steps"] * on_cpu["batch_size"]
-    assert on_gpu["backbone"] not in REGISTRY_MODELS, "it needs a hub, or --backbone"
+    assert on_gpu["backbone"] not in KNOWN, "it needs a hub, or --backbone"
 
 
 def test_another_backbone_comes_with_all_of_its_layers():

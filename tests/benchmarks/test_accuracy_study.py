@@ -24,9 +24,8 @@ from benchmarks.accuracy_study import (
 from benchmarks.commands import as_typed
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import stratified_sample
-from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.storage import write_json
-from gencls.diffusion.backbones import REGISTRY_MODELS
+from gencls.diffusion.backbones import KNOWN
 from gencls.diffusion.scratch import size_of
 from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rival_fits import fit_pair_tables
@@ -277,7 +276,7 @@ def test_every_level_is_a_valid_recipe_that_differs_from_it(factor):
     assert any(level != config for level in levels)
     assert all(level.max_length + 2 <= 512 for level in levels)  # positions of the recipe's backbone
     for level in levels:
-        is_here = level.backbone in {*REGISTRY_MODELS, *REGISTRY_CAUSAL} or size_of(level.backbone) is not None
+        is_here = level.backbone in KNOWN or size_of(level.backbone) is not None
         assert is_here != (factor in HUB_FACTORS)
 
 

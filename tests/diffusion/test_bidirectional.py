@@ -25,9 +25,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from gencls.data import gguf
+from gencls.data import gguf, pretrained
 from gencls.data.gguf import REGISTRY_CAUSAL
-from gencls.diffusion import backbones
 from gencls.diffusion.attention import PRODUCTS
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
@@ -296,7 +295,7 @@ def test_the_registry_model_is_read_after_its_document_separator(tmp_path, monke
     tokenizer = causal_tokenizer(bos_token="[CLS]", eos_token="[SEP]", pad_token="[PAD]")
     tokenizer.add_special_tokens({"additional_special_tokens": [start]})
     tokenizer.save_pretrained(tmp_path)
-    monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
+    monkeypatch.setattr(pretrained, "hub_reachable", lambda: False)
     monkeypatch.setattr(gguf.RegistryCausal, "unpacked", lambda self, cache: tmp_path)
     backbone = load_backbone("smollm2")
     monkeypatch.chdir(tmp_path.parent)

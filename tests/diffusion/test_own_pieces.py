@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from gencls.classifier.estimator import DiffusionClassifier
-from gencls.data import four_bit_bert
+from gencls.data import four_bit_bert, pretrained
 from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
 from gencls.diffusion import backbones
 from gencls.diffusion.backbones import MULTILINGUAL, load_backbone
@@ -110,7 +110,7 @@ def without_a_hub(tmp_path, monkeypatch):
     """``multilingual-e5`` is a small model, unpacked."""
     network(BertModel).save_pretrained(tmp_path / "model")
     many_languages().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
+    monkeypatch.setattr(pretrained, "hub_reachable", lambda: False)
     monkeypatch.setattr(four_bit_bert.FourBitBert, "unpacked", lambda self, cache: tmp_path / "model")
     return tmp_path
 
@@ -133,7 +133,7 @@ def test_the_hub_is_asked_for_the_same_model(without_a_hub, monkeypatch):
         asked.append(place)
         raise OSError("no such thing here")
 
-    monkeypatch.setattr(backbones, "hub_reachable", lambda: True)
+    monkeypatch.setattr(pretrained, "hub_reachable", lambda: True)
     monkeypatch.setattr(AutoModelForMaskedLM, "from_pretrained", from_pretrained)
     monkeypatch.setattr(backbones, "is_causal_only", lambda place: False)
     with pytest.raises(ValueError, match="multilingual-e5"):

