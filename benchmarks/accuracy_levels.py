@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.accuracy_recipes import FROM_SCRATCH
@@ -11,8 +11,9 @@ from gencls.training.config import TrainConfig
 Options = Mapping[str, Any]
 
 
-class Times(int):
-    """A level that is so many times the recipe's value: recipes differ in what they can pay."""
+def times(option: str, factor: int) -> Callable[[TrainConfig], int]:
+    """A level: so many times the recipe's value, since recipes differ in what they can pay."""
+    return lambda recipe: factor * int(getattr(recipe, option))
 
 
 def all_steps(recipe: TrainConfig) -> int:
@@ -27,7 +28,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "order": ({"order": "uniform"},),
     "long_texts": ({"long_texts": "chunks"},),
     "level_weighting": ({"level_weighting": "learned"},),
-    "class_steps": ({"class_steps": 0}, {"class_steps": Times(3)}),
+    "class_steps": ({"class_steps": 0}, {"class_steps": times("class_steps", 3)}),
     # the steps of the classes, spent on the stage before them
     "class_free": ({"class_steps": 0, "adapt_steps": all_steps},),
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
@@ -36,7 +37,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"class_dropout": 0.0},
         *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
     ),
-    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": Times(3)}),
+    "adaptation": ({"adapt_steps": 0}, {"adapt_steps": times("adapt_steps", 3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
     "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
@@ -69,10 +70,4 @@ FITTED = {"level_weighting", "target_flip_rate"}
 
 def level_of(level: Options, recipe: TrainConfig) -> Options:
     """Return the changes of a level, with what depends on the recipe worked out."""
-
-    def worked_out(name: str, value: Any) -> Any:
-        if isinstance(value, Times):
-            return value * getattr(recipe, name)
-        return value(recipe) if callable(value) else value
-
-    return {name: worked_out(name, value) for name, value in level.items()}
+    return {name: value(recipe) if callable(value) else value for name, value in level.items()}

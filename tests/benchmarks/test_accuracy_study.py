@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import accuracy_study
 from benchmarks.accuracy_calibration import N_FOLDS
-from benchmarks.accuracy_levels import FACTORS, HUB_FACTORS, Times, level_of
+from benchmarks.accuracy_levels import FACTORS, HUB_FACTORS, level_of, times
 from benchmarks.accuracy_recipes import DATA, Task, task
 from benchmarks.accuracy_study import (
     BASE,
@@ -34,7 +34,7 @@ from gencls.training.config import TrainConfig
 
 LEVELS = {
     "path_steps": ({"n_steps": 1}, {"n_steps": 2}),
-    "class_steps": ({"class_steps": Times(0)},),
+    "class_steps": ({"class_steps": times("class_steps", 0)},),
     "level_weighting": ({"level_weighting": "learned"},),
 }
 
@@ -323,7 +323,10 @@ def test_what_a_level_has_in_common_with_the_recipe_is_not_told(rows, tmp_path):
 
 def test_multiples_are_those_of_the_recipe():
     recipe = TrainConfig(class_steps=70)
-    assert level_of({"class_steps": Times(3), "n_steps": 3}, recipe) == {"class_steps": 210, "n_steps": 3}
+    assert level_of({"class_steps": times("class_steps", 3), "n_steps": 3}, recipe) == {
+        "class_steps": 210,
+        "n_steps": 3,
+    }
 
 
 def test_the_decision_loss_has_a_control_without_class_dropout():
