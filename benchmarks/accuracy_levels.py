@@ -56,6 +56,19 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
+    # for texts that are not English, where the recipe starts from scratch: the rates are those of the English recipes
+    "multilingual": (
+        {
+            "backbone": "multilingual-e5",
+            "backbone_layers": None,
+            "adapt_steps": 300,
+            "class_steps": 200,
+            "learning_rate": 5e-4,
+            "head_learning_rate": 1e-3,
+            "class_learning_rate": 5e-4,
+            "freeze_embeddings": True,
+        },
+    ),
     # masked language models that come with their heads, at the rate of the GPU preset
     "hub_backbone": tuple(
         {"backbone": name, "backbone_layers": None, "learning_rate": 1e-4}
@@ -64,6 +77,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
 }
 #: Factors for machines that a hub answers.
 HUB_FACTORS = ("hub_backbone",)
+#: Factors that are studied where they are named: those of a hub, and of texts that are not English.
+ON_REQUEST = (*HUB_FACTORS, "multilingual")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
-from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, Options, level_of
+from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, ON_REQUEST, Options, level_of
 from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, study_name, write_study
@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--data", default="imdb")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--backbone", metavar="NAME", help="instead of the recipe's own, with all of its layers")
-    usual = [name for name in FACTORS if name not in HUB_FACTORS]
+    usual = [name for name in FACTORS if name not in ON_REQUEST]
     made.add_argument("--factors", nargs="+", default=usual, choices=list(FACTORS), metavar="FACTOR")
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
