@@ -22,7 +22,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gencls.data.errors import three_parts
 from gencls.data.gguf import quiet_transformers
-from gencls.data.unpacked import PackedModel
+from gencls.data.packed import PackedModel
 
 MAGIC = b"E5S1"
 #: Weights of a block, and its bytes: one float16 and 32 half bytes.

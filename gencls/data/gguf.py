@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers import logging as transformers_logging
 
-from gencls.data.unpacked import PackedModel
+from gencls.data.packed import PackedModel
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gencls.data.archive import extract, extract_joined
 from gencls.data.artefacts import cache_dir
 from gencls.data.hub import hub_reachable
-from gencls.data.unpacked import PackedModel
+from gencls.data.packed import PackedModel
 
 
 @dataclass(frozen=True)

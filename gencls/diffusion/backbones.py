@@ -19,8 +19,8 @@ from gencls.data.errors import nearest, three_parts
 from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
 from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
+from gencls.data.packed import PackedModel
 from gencls.data.pretrained import REGISTRY_MODELS, RegistryModel, locate
-from gencls.data.unpacked import PackedModel
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
 from gencls.diffusion.own_pieces import cut_embeddings, cut_tokenizer
 from gencls.diffusion.parts import Backbone, split_model

