@@ -60,8 +60,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "multilingual": (
         {
             "backbone": "multilingual-e5",
-            "backbone_layers": None,
-            "adapt_steps": 300,
+            "backbone_layers": 6,
+            "adapt_steps": 600,
             "class_steps": 200,
             "learning_rate": 5e-4,
             "head_learning_rate": 1e-3,
