@@ -61,7 +61,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {
             "backbone": "multilingual-e5",
             "backbone_layers": 6,
-            "adapt_steps": 600,
+            "adapt_steps": 300,
             "class_steps": 200,
             "learning_rate": 5e-4,
             "head_learning_rate": 1e-3,

@@ -3,7 +3,7 @@
 The file (magic ``E5S1``, little endian) holds sizes, the pieces of a SentencePiece unigram tokenizer with their scores,
 a table of normalisation, a directory of tensors, and the tensors: float32, or matrices in ``Q4_0``, blocks of 32
 weights with one float16 scale. No library reads it but the artefact's own engine, which keeps the weights to itself.
-The table of normalisation is that of ``nmt_nfkc``, which `tokenizers` knows, and is passed over.
+The table of normalisation is that of ``nmt_nfkc``, which `tokenizers` knows but for one sign, and is passed over.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gencls.data.errors import three_parts
@@ -27,6 +29,8 @@ from gencls.data.packed import PackedModel
 MAGIC = b"E5S1"
 #: Weights of a block, and its bytes: one float16 and 32 half bytes.
 BLOCK, BLOCK_BYTES = 32, 18
+#: The one sign that the table keeps and NFKC does not, and what stands for it meanwhile.
+WIDE_TILDE, UNUSED = "\uff5e", "\ue000"
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _POSITIONS = ("max_position_embeddings", "type_vocab_size")
 _SPECIAL = ("bos", "eos", "pad", "unk")
@@ -105,7 +109,7 @@ class FourBitFile:
         state = {}
         for ours, theirs in names.items():
             weights = self.tensors[ours]
-            plain = weights if weights.ndim == 1 else unpack_blocks(weights)
+            plain = weights if weights.ndim == 1 else dequantize(weights, GGMLQuantizationType.Q4_0)
             columns = wide if ours.endswith(".fo.w") else width
             is_matrix = weights.ndim == 2 or ours in ("emb.pos", "emb.type")
             state[theirs] = torch.from_numpy(plain.reshape(-1, columns) if is_matrix else plain)
@@ -115,9 +119,10 @@ class FourBitFile:
         """A unigram tokenizer of the pieces, with the normalisation and the frame of XLM-R."""
         special = {name: self.pieces[place][0] for name, place in self.special.items()}
         tokenizer = Tokenizer(models.Unigram(self.pieces, unk_id=self.special["unk"]))
-        spaces = normalizers.Replace(Regex(" {2,}"), " ")
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), spaces])
-        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        aside, back = (normalizers.Replace(*pair) for pair in ((WIDE_TILDE, UNUSED), (UNUSED, WIDE_TILDE)))
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), aside, normalizers.NFKC(), back])
+        words = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Sequence(words), decoders.Metaspace()
         bos, eos = special["bos"], special["eos"]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A {eos}",
@@ -135,14 +140,6 @@ class FourBitFile:
             mask_token=self.pieces[-1][0],
             model_max_length=self.config["max_position_embeddings"],
         )
-
-
-def unpack_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the weights (n * 32,) of blocks (n, 18): scale times (half byte - 8), the low halves first."""
-    scale = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype(np.float32)
-    halves = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
-    weights: NDArray[np.float32] = ((halves.astype(np.float32) - 8) * scale).reshape(-1)
-    return weights
 
 
 def read_file(content: bytes) -> FourBitFile:

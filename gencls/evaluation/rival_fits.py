@@ -19,7 +19,6 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.bidirectional import stay_in_place
 from gencls.diffusion.ngrams import NgramCounts
-from gencls.diffusion.own_pieces import cut_embeddings
 from gencls.diffusion.scratch import scratch_model, size_of
 from gencls.diffusion.statistics import count_scores
 from gencls.evaluation.costs import (
@@ -160,10 +159,7 @@ def _fresh_encoder(classifier: DiffusionClassifier) -> torch.nn.Module:
     if size := size_of(classifier.backbone):
         encoder: torch.nn.Module = scratch_model(classifier.tokenizer_, *size).base_model
         return encoder
-    backbone = load_backbone(classifier.backbone)
-    if len(backbone.tokenizer) > len(classifier.tokenizer_):  # it was cut to the training texts
-        cut_embeddings(backbone.encoder, backbone.tokenizer, classifier.tokenizer_)
-    return stay_in_place(backbone.encoder)
+    return stay_in_place(load_backbone(classifier.backbone, trimmed=classifier.tokenizer_).encoder)
 
 
 def _count_costs(n_features: float, n_texts: int, n_classes: int) -> dict[str, Any]:

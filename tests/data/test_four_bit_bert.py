@@ -132,7 +132,8 @@ def test_texts_are_cut_in_the_likeliest_pieces(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.tokenize("酒店很好") == ["▁", "酒店", "很好"]
     assert tokenizer.tokenize("酒店不好，hotels") == ["▁", "酒店", "不好", ",", "h", "o", "t", "e", "l", "s"]
-    assert tokenizer.tokenize("  hotels\t\x01") == ["▁hotel", "s", "▁"]
+    assert tokenizer.tokenize("  hotels\t\x01 hotel\n") == ["▁hotel", "s", "▁hotel"]
+    assert tokenizer.tokenize("１～") == ["▁", "1", "～"], "of the signs that NFKC replaces, XLM-R keeps this one"
     ids = tokenizer("酒店猫").input_ids
     assert [PIECES[place][0] for place in ids] == ["<s>", "▁", "酒店", "<unk>", "</s>"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "酒店"

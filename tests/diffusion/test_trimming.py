@@ -5,19 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import four_bit_bert, pretrained
 from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
-from gencls.diffusion import backbones
-from gencls.diffusion.backbones import MULTILINGUAL, load_backbone
-from gencls.diffusion.own_pieces import cut_embeddings, cut_tokenizer
+from gencls.diffusion import backbones, trimming
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.trimming import trim_embeddings, trim_tokenizer
 from gencls.evaluation.rival_fits import same_budget_encoder
 
 WORDS = ["▁", "酒店", "很好", "不好", "▁hotel", "▁bon", "s", "ab", "cd"]
 LETTERS = [chr(97 + place) for place in range(26)]
-PIECES = ["<s>", "<pad>", "</s>", "<unk>", *WORDS, *(one for one in LETTERS if one != "s"), *"酒店很好不差", "<mask>"]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+LAST = [one for one in LETTERS if one != "s"]
+PIECES = [*SPECIAL[:-1], *WORDS, *LAST, "σ", *"酒店很好不差", "<mask>"]
 TEXTS = ["酒店很好", "hotels", "酒店差"]
 
 
@@ -34,45 +44,55 @@ def many_languages():
 
 def network(kind=BertForMaskedLM):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = XLMRobertaConfig if kind is XLMRobertaForMaskedLM else BertConfig
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = kind(BertConfig(vocab_size=len(PIECES) + 3, max_position_embeddings=48, pad_token_id=1, **sizes))
-        if kind is BertForMaskedLM:
+        made = kind(config(vocab_size=len(PIECES) + 3, max_position_embeddings=48, pad_token_id=1, **sizes))
+        if kind is not BertModel:
             torch.nn.init.normal_(made.get_output_embeddings().bias)
     return made.eval()
 
 
-def test_kept_are_the_pieces_of_the_texts_their_characters_and_the_special_tokens():
-    cut = cut_tokenizer(many_languages(), TEXTS)
-    kept = [piece for piece, _ in sorted(cut.get_vocab().items(), key=lambda item: item[1])]
-    of_texts = {"▁", "酒店", "很好", "▁hotel", "s", *"hotel", *"酒店很好差"}
-    assert kept == [piece for piece in PIECES if piece in {"<s>", "<pad>", "</s>", "<unk>", "<mask>", *of_texts}]
+def pieces_of(tokenizer):
+    return [piece for piece, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+
+
+def test_kept_are_the_pieces_of_the_texts_the_characters_of_their_scripts_and_the_special_tokens():
+    kept = pieces_of(trim_tokenizer(many_languages(), TEXTS))
+    of_texts = {"▁", "酒店", "很好", "▁hotel", *LETTERS, *"酒店很好不差"}
+    assert kept == [piece for piece in PIECES if piece in {*SPECIAL, *of_texts}]
+    assert not {"不好", "▁bon", "ab", "σ"} & set(kept), "words that no text has, and another script"
+
+
+def test_the_names_of_special_tokens_add_no_letters():
+    kept = pieces_of(trim_tokenizer(many_languages(), ["酒店猫"]))
+    assert kept == [*SPECIAL[:-1], "▁", "酒店", *"酒店很好不差", "<mask>"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_training_text_is_cut_in_the_same_pieces(text):
-    whole, cut = many_languages(), cut_tokenizer(many_languages(), TEXTS)
+    whole, cut = many_languages(), trim_tokenizer(many_languages(), TEXTS)
     assert cut.tokenize(text) == whole.tokenize(text)
     assert cut.convert_ids_to_tokens(cut(text).input_ids) == ["<s>", *whole.tokenize(text), "</s>"]
     assert cut.decode(cut(text).input_ids, skip_special_tokens=True) == text
 
 
 def test_another_text_is_cut_in_what_is_left():
-    cut = cut_tokenizer(many_languages(), TEXTS)
+    cut = trim_tokenizer(many_languages(), TEXTS)
     assert cut.tokenize("hot") == ["▁", "h", "o", "t"]
-    ids = cut("酒店不好").input_ids
-    assert cut.convert_ids_to_tokens(ids) == ["<s>", "▁", "酒店", "<unk>", "好", "</s>"], "不 is in no training text"
+    assert cut.tokenize("酒店不好") == ["▁", "酒店", "不", "好"], "不 is in no training text"
+    assert cut.convert_ids_to_tokens(cut("酒店σ").input_ids) == ["<s>", "▁", "酒店", "<unk>", "</s>"]
     assert cut.special_tokens_map == many_languages().special_tokens_map
     assert cut.model_max_length == 48
 
 
 def test_the_order_of_the_texts_changes_nothing():
-    one, other = (cut_tokenizer(many_languages(), texts) for texts in (TEXTS, TEXTS[::-1]))
+    one, other = (trim_tokenizer(many_languages(), texts) for texts in (TEXTS, TEXTS[::-1]))
     assert one.get_vocab() == other.get_vocab()
 
 
-def test_a_cut_tokenizer_is_saved_and_read(tmp_path):
-    cut = cut_tokenizer(many_languages(), TEXTS)
+def test_a_trim_tokenizer_is_saved_and_read(tmp_path):
+    cut = trim_tokenizer(many_languages(), TEXTS)
     cut.save_pretrained(tmp_path)
     again = backbones.load_tokenizer(tmp_path)
     assert again.get_vocab() == cut.get_vocab()
@@ -80,9 +100,9 @@ def test_a_cut_tokenizer_is_saved_and_read(tmp_path):
 
 
 def test_logits_of_the_kept_pieces_are_as_they_were():
-    whole, cut = many_languages(), cut_tokenizer(many_languages(), TEXTS)
+    whole, cut = many_languages(), trim_tokenizer(many_languages(), TEXTS)
     model, smaller = network(), network()
-    cut_embeddings(smaller, whole, cut)
+    trim_embeddings(smaller, whole, cut)
     rows = [whole.get_vocab()[piece] for piece, _ in sorted(cut.get_vocab().items(), key=lambda item: item[1])]
     for text in TEXTS:
         before = model(**whole(text, return_tensors="pt")).logits[..., rows]
@@ -94,15 +114,15 @@ def test_logits_of_the_kept_pieces_are_as_they_were():
 
 
 def test_pieces_that_the_model_never_had_are_refused():
-    cut = cut_tokenizer(many_languages(), TEXTS)
+    cut = trim_tokenizer(many_languages(), TEXTS)
     with pytest.raises(ValueError, match="pieces of the model's own tokenizer"):
-        cut_embeddings(network(), cut, many_languages())
+        trim_embeddings(network(), cut, many_languages())
 
 
 def test_a_tokenizer_of_merges_is_refused():
     other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])), unk_token="a")
     with pytest.raises(ValueError, match=r"a unigram tokenizer.*BPE"):
-        cut_tokenizer(other, TEXTS)
+        trim_tokenizer(other, TEXTS)
 
 
 @pytest.fixture
@@ -111,6 +131,7 @@ def without_a_hub(tmp_path, monkeypatch):
     network(BertModel).save_pretrained(tmp_path / "model")
     many_languages().save_pretrained(tmp_path / "model")
     monkeypatch.setattr(pretrained, "hub_reachable", lambda: False)
+    monkeypatch.setattr(trimming, "MANY_PIECES", len(PIECES) - 1)
     monkeypatch.setattr(four_bit_bert.FourBitBert, "unpacked", lambda self, cache: tmp_path / "model")
     return tmp_path
 
@@ -139,13 +160,30 @@ def test_the_hub_is_asked_for_the_same_model(without_a_hub, monkeypatch):
     with pytest.raises(ValueError, match="multilingual-e5"):
         load_backbone("multilingual-e5", texts=TEXTS)
     assert asked == ["intfloat/multilingual-e5-small"]
-    assert MULTILINGUAL == ("multilingual-e5",)
 
 
-def test_a_folder_of_that_name_is_left_whole(without_a_hub, monkeypatch):
-    monkeypatch.chdir(without_a_hub)
-    (without_a_hub / "model").rename(without_a_hub / "multilingual-e5")
+@pytest.mark.parametrize("kind", [BertForMaskedLM, XLMRobertaForMaskedLM])
+def test_a_folder_of_many_pieces_is_trimmed_with_its_output_bias(without_a_hub, kind):
+    network(kind).save_pretrained(without_a_hub / "other")
+    many_languages().save_pretrained(without_a_hub / "other")
+    whole = load_backbone(str(without_a_hub / "other"))
+    cut = load_backbone(str(without_a_hub / "other"), texts=TEXTS)
+    rows = [PIECES.index(piece) for piece in pieces_of(cut.tokenizer)]
+    assert cut.has_head
+    assert len(rows) < len(PIECES)
+    assert torch.equal(cut.projection, whole.projection[rows])
+    assert torch.equal(cut.bias, whole.bias[rows])
+    assert cut.bias.any()
+
+
+def test_a_smaller_vocabulary_is_left_whole(without_a_hub, monkeypatch):
+    monkeypatch.setattr(trimming, "MANY_PIECES", len(PIECES))
     assert len(load_backbone("multilingual-e5", texts=TEXTS).tokenizer) == len(PIECES)
+
+
+def test_without_texts_it_says_what_it_keeps(without_a_hub, caplog):
+    load_backbone("multilingual-e5")
+    assert f"keeps all of its {len(PIECES)} pieces" in caplog.text
 
 
 def test_a_classifier_and_its_rival_read_the_same_pieces(without_a_hub, tmp_path):
@@ -161,4 +199,4 @@ def test_a_classifier_and_its_rival_read_the_same_pieces(without_a_hub, tmp_path
     assert torch.equal(encoder.get_input_embeddings().weight[own], all_rows[PIECES.index("▁hotel")])
     classifier.save(tmp_path / "saved")
     again = DiffusionClassifier.load(tmp_path / "saved").set_params(progress=False)
-    assert again.predict_log_proba(texts[:4]) == pytest.approx(classifier.predict_log_proba(texts[:4]), abs=1e-4)
+    assert again.predict_log_proba(texts[:4]) == pytest.approx(classifier.predict_log_proba(texts[:4]), abs=0)

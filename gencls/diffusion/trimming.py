@@ -1,13 +1,20 @@
-"""A vocabulary of many languages, cut to the pieces that the training texts are made of.
+"""Vocabulary trimming: a multilingual model with those of its pieces that the training texts are made of [1]_ [2]_.
 
 A multilingual tokenizer has a quarter of a million pieces, of which texts of one language use a few thousand. The
-projection over all of them would cost many times the rest of the network. What is cut away is read in the smaller
-pieces that are left, and in characters; a character that no training text has is unknown.
+projection over all of them would cost many times the rest of the network. What is trimmed away is read in the smaller
+pieces that are left, and in characters: those of the texts' scripts are kept, whether a text has them or not.
+
+References
+----------
+.. [1] Abdaoui, Pradel & Sigel 2020, "Load What You Need: Smaller Versions of Multilingual BERT", arXiv:2010.05609.
+.. [2] Ushio, Zhou & Camacho-Collados 2023, "An Efficient Multilingual Language Model Compression through Vocabulary
+   Trimming", arXiv:2305.15020.
 """
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,9 +26,17 @@ from transformers import PreTrainedTokenizerFast
 from gencls.data.errors import three_parts
 from gencls.diffusion.tokens import encode_all
 
+#: A unigram vocabulary of more pieces is one of many languages.
+MANY_PIECES = 100_000
 
-def cut_tokenizer(tokenizer: Any, texts: Iterable[str]) -> Any:
-    """Keep the pieces that texts are made of, their characters, and the special tokens, in their order.
+
+def is_multilingual(tokenizer: Any) -> bool:
+    """Whether a tokenizer is one that is trimmed: of unigram pieces, and many of them."""
+    return len(tokenizer) > MANY_PIECES and type(tokenizer.backend_tokenizer.model).__name__ == "Unigram"
+
+
+def trim_tokenizer(tokenizer: Any, texts: Iterable[str]) -> Any:
+    """Keep the pieces that texts are made of, the characters of their scripts, and the special tokens, in their order.
 
     Parameters
     ----------
@@ -40,15 +55,14 @@ def cut_tokenizer(tokenizer: Any, texts: Iterable[str]) -> Any:
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     if (kind := state["model"]["type"]) != "Unigram":
-        raise ValueError(three_parts("a unigram tokenizer, to be cut to texts", kind, "Use another backbone."))
-    vocabulary = state["model"]["vocab"]
-    seen = {int(place) for ids in encode_all(list(texts), tokenizer) for place in np.unique(ids)}
-    characters = {sign for place in seen for sign in vocabulary[place][0]}
-    special = set(tokenizer.all_special_tokens)
+        raise ValueError(three_parts("a unigram tokenizer, to be trimmed to texts", kind, "Use another backbone."))
+    vocabulary, special = state["model"]["vocab"], set(tokenizer.all_special_tokens)
+    seen = {vocabulary[place][0] for ids in encode_all(list(texts), tokenizer) for place in np.unique(ids)} - special
+    scripts = {_script(sign) for piece in seen for sign in piece}
     kept = [
         (piece, score)
-        for place, (piece, score) in enumerate(vocabulary)
-        if place in seen or piece in special or piece in characters
+        for piece, score in vocabulary
+        if piece in seen or piece in special or (len(piece) == 1 and _script(piece) in scripts)
     ]
     places = {piece: place for place, (piece, _) in enumerate(kept)}
     state["model"]["vocab"], state["model"]["unk_id"] = kept, places[vocabulary[state["model"]["unk_id"]][0]]
@@ -63,8 +77,8 @@ def cut_tokenizer(tokenizer: Any, texts: Iterable[str]) -> Any:
     )
 
 
-def cut_embeddings(model: Any, before: Any, after: Any) -> None:
-    """Keep the rows of a model's embeddings, and of its output, whose pieces a cut tokenizer has; in place.
+def trim_embeddings(model: Any, before: Any, after: Any) -> None:
+    """Keep the rows of a model's embeddings, and of its output, whose pieces a trimmed tokenizer has; in place.
 
     Parameters
     ----------
@@ -92,3 +106,8 @@ def cut_embeddings(model: Any, before: Any, after: Any) -> None:
     model.resize_token_embeddings(len(rows), mean_resizing=False)
     model.config.pad_token_id = after.pad_token_id
     model.get_input_embeddings().padding_idx = after.pad_token_id
+
+
+def _script(sign: str) -> str:
+    """What a character's Unicode name begins with: LATIN, CJK, HIRAGANA; of a sign, a word of its own."""
+    return unicodedata.name(sign, sign).partition(" ")[0]
