@@ -15,10 +15,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from gencls.generation.vocabulary import Vocabulary
+from gencls.generation.vocabulary import UNSPACED, Vocabulary
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+#: Before and behind a word is none of its signs; one of a script without spaces is another word's.
+WORD_BEGINS, WORD_ENDS = rf"(?<![^\W{UNSPACED}])", rf"(?![^\W{UNSPACED}])"
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,15 @@ class Rules:
 
 
 def word_pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern that finds any of some words or phrases, whole and whatever their case."""
-    return re.compile("|".join(rf"(?<!\w){re.escape(word.strip())}(?!\w)" for word in words), re.IGNORECASE)
+    """Return a pattern that finds any of some words or phrases, whole and whatever their case.
+
+    In scripts without spaces a word has no bounds to look for, and is found inside others.
+    """
+    found = []
+    for word in map(str.strip, words):
+        begins, ends = (bool(word) and bool(re.match(f"[{UNSPACED}]", sign)) for sign in (word[:1], word[-1:]))
+        found.append(f"{'' if begins else WORD_BEGINS}{re.escape(word)}{'' if ends else WORD_ENDS}")
+    return re.compile("|".join(found), re.IGNORECASE)
 
 
 def spelled(words: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:

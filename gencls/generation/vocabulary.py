@@ -15,12 +15,13 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 _UNUSED = re.compile(r"[\[<](unused|extra_id|reserved)[_ ]?\d+[\]>]", re.IGNORECASE)
 #: Scripts that are written without spaces.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _BETWEEN_UNSPACED = re.compile(
-    rf"(?<=[{_UNSPACED}\u3000-\u303f\uff00-\uffef]) +(?=[{_UNSPACED}\u3000-\u303f\uff00-\uffef])"
+    rf"(?<=[{UNSPACED}\u3000-\u303f\uff00-\uffef]) +(?=[{UNSPACED}\u3000-\u303f\uff00-\uffef])"
 )
 _CLOSING = re.compile(r"[.,!?;:)\]}%\u2019\u201d\u3002\uff0c\uff01\uff1f\u3001']")
-_ALPHANUMERIC = re.compile(r"\w")
+#: A sign that goes on with a word: none of a script without spaces, where each may begin one.
+_GOES_ON = re.compile(rf"(?![{UNSPACED}])\w")
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,13 @@ def _word_pieces(tokenizer: Any, tokens: Sequence[str], banned: BoolArray) -> Vo
 
 
 def _is_in_word(token: str) -> bool:
-    return bool(token) and all(sign.isalnum() and not re.match(f"[{_UNSPACED}]", sign) for sign in token)
+    return bool(token) and all(sign.isalnum() and not re.match(f"[{UNSPACED}]", sign) for sign in token)
 
 
 def _spaced_pieces(tokenizer: Any, tokens: Sequence[str], banned: BoolArray, space: str) -> Vocabulary:
-    """Pieces that hold the space in front of a word; those without one go on, signs apart."""
+    """Pieces that hold the space in front of a word; those without one go on, signs and unspaced scripts apart."""
     reads = [_read(tokenizer, token, space) for token in tokens]
-    continues = np.array([bool(_ALPHANUMERIC.match(text)) for text in reads], dtype=bool)
+    continues = np.array([bool(_GOES_ON.match(text)) for text in reads], dtype=bool)
     return Vocabulary(tokenizer, reads, banned, continues, np.ones(len(tokens), dtype=bool), space == "\u2581", True)
 
 
