@@ -56,7 +56,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
-    # for texts that are not English, where the recipe starts from scratch: the rates are those of the English recipes
+    # for texts that are not English, where the CPU's recipe starts from scratch: at the rates of its English recipes
     "multilingual": (
         {
             "backbone": "multilingual-e5",

@@ -221,7 +221,9 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         shares = resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
         device = choose_device(self.device)
         precision = resolve_precision(config.precision, device)
-        known = [*parts["train"][0], *(more or ())]  # a tokenizer of characters is made of them
+        known = [*parts["train"][0], *(more or ())]  # a tokenizer of characters, or a trimmed one, is made of them
+        if config.mode == "prompt":  # prompts start from the words of the labels
+            known += map(str, classes)
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=known)
         for name in ("temperature_", "transduction_"):  # what fails from here on leaves no mixture of two fits
             self.__dict__.pop(name, None)

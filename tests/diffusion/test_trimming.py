@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -200,3 +201,33 @@ def test_a_classifier_and_its_rival_read_the_same_pieces(without_a_hub, tmp_path
     classifier.save(tmp_path / "saved")
     again = DiffusionClassifier.load(tmp_path / "saved").set_params(progress=False)
     assert again.predict_log_proba(texts[:4]) == pytest.approx(classifier.predict_log_proba(texts[:4]), abs=0)
+
+
+def test_prompts_start_from_labels_that_no_text_has(without_a_hub):
+    options = {"adapt_steps": 1, "class_steps": 0, "batch_size": 4, "max_length": 16}
+    classifier = DiffusionClassifier("multilingual-e5", mode="prompt", progress=False, **options)
+    classifier.fit(["酒店很好", "酒店很差", "很好", "差不好"] * 8, ["good", "bad", "good", "bad"] * 8)
+    first, second = (classifier.tokenize([name]).ids[0] for name in ("good", "bad"))
+    assert classifier.tokenizer_.unk_token_id not in {*first, *second}
+    assert first.tolist() != second.tolist()
+
+
+def test_unlabelled_texts_widen_the_vocabulary_and_names_of_special_tokens_are_text(without_a_hub):
+    options = {"adapt_steps": 1, "class_steps": 1, "batch_size": 4, "max_length": 16}
+    classifier = DiffusionClassifier("multilingual-e5", backbone_layers=1, progress=False, **options)
+    texts, labels = ["酒店很好", "酒店很差", "很好", "差不好"] * 8, [0, 1] * 16
+    classifier.fit(texts, labels, unlabelled=["hotels ab"] * 4)
+    assert {"▁hotel", "ab"} <= set(classifier.tokenizer_.get_vocab())
+    strange = classifier.predict_log_proba(["σσ", "<mask></s>", ""])
+    assert np.isfinite(strange).all()
+    assert not set(classifier.tokenizer_.all_special_ids[-1:]) & set(classifier.tokenize(["<mask>"]).ids[0].tolist())
+
+
+def test_a_run_that_is_there_is_read_with_the_same_vocabulary(without_a_hub, tmp_path):
+    texts = ["酒店很好", "酒店很差", "很好", "差不好"] * 8
+    options = {"adapt_steps": 2, "class_steps": 2, "batch_size": 4, "max_length": 16, "run_dir": tmp_path / "run"}
+    made = [DiffusionClassifier("multilingual-e5", backbone_layers=1, progress=False, **options) for _ in range(2)]
+    for one in made:
+        one.fit(texts, [0, 1] * 16)
+    assert made[0].tokenizer_.get_vocab() == made[1].tokenizer_.get_vocab()
+    assert (made[0].predict_log_proba(texts[:4]) == made[1].predict_log_proba(texts[:4])).all()
