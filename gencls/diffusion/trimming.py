@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from gencls.data.errors import three_parts
@@ -31,8 +31,11 @@ MANY_PIECES = 100_000
 
 
 def is_multilingual(tokenizer: Any) -> bool:
-    """Whether a tokenizer is one that is trimmed: of unigram pieces, and many of them."""
-    return len(tokenizer) > MANY_PIECES and type(tokenizer.backend_tokenizer.model).__name__ == "Unigram"
+    """Whether a tokenizer is one that is trimmed: of unigram pieces, many of them, and no tokens beside them."""
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    if inner is None or not isinstance(inner.model, models.Unigram):
+        return False
+    return len(tokenizer) > MANY_PIECES and inner.get_vocab_size(with_added_tokens=False) == len(tokenizer)
 
 
 def trim_tokenizer(tokenizer: Any, texts: Iterable[str]) -> Any:

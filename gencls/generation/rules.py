@@ -132,7 +132,7 @@ def word_pattern(words: Sequence[str]) -> re.Pattern[str]:
     """
     found = []
     for word in map(str.strip, words):
-        begins, ends = (bool(word) and bool(re.match(f"[{UNSPACED}]", sign)) for sign in (word[:1], word[-1:]))
+        begins, ends = (re.match(f"[{UNSPACED}]", sign) for sign in (word[:1], word[-1:]))
         found.append(f"{'' if begins else WORD_BEGINS}{re.escape(word)}{'' if ends else WORD_ENDS}")
     return re.compile("|".join(found), re.IGNORECASE)
 

@@ -177,6 +177,13 @@ def test_a_folder_of_many_pieces_is_trimmed_with_its_output_bias(without_a_hub, 
     assert cut.bias.any()
 
 
+def test_tokens_beside_the_pieces_leave_it_whole(without_a_hub):
+    tokenizer = many_languages()
+    assert trimming.is_multilingual(tokenizer)
+    tokenizer.add_tokens(["<one more>"])
+    assert not trimming.is_multilingual(tokenizer)
+
+
 def test_a_smaller_vocabulary_is_left_whole(without_a_hub, monkeypatch):
     monkeypatch.setattr(trimming, "MANY_PIECES", len(PIECES))
     assert len(load_backbone("multilingual-e5", texts=TEXTS).tokenizer) == len(PIECES)
