@@ -3,10 +3,11 @@
 This room imports nothing else of gencls.
 """
 
-from gencls.data.artefacts import ARTEFACTS, Artefact, cache_dir, fetch
+from gencls.data.artefacts import ARTEFACTS, cache_dir, fetch
 from gencls.data.catalog import CATALOG
 from gencls.data.dataset import TextDataset, TextSplit, class_counts
 from gencls.data.errors import ArtefactError, HubError
+from gencls.data.pins import Artefact
 from gencls.data.sources import load_dataset
 from gencls.data.splits import make_splits, stratified_sample, with_fresh_test, with_unlabelled
 

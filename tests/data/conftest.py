@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gencls.data import artefacts
-from gencls.data.artefacts import Artefact
+from gencls.data.pins import Artefact
 
 SETUP_PY = "import os, pathlib\npathlib.Path(os.environ['GENCLS_TEST_MARKER']).write_text('setup.py ran')\n"
 

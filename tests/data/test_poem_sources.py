@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gencls.data import artefacts, npm
-from gencls.data.artefacts import Artefact
 from gencls.data.errors import ArtefactError, HubError
+from gencls.data.pins import Artefact
 from gencls.data.poem_sources import load_poems
 
 POEM = {"title": "題", "author": "某", "paragraphs": ["春眠不覺曉，處處聞啼鳥。", "夜來風雨聲，花落知多少。"]}

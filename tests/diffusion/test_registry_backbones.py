@@ -11,7 +11,8 @@ import torch
 from transformers import MPNetConfig, MPNetModel, MPNetTokenizer
 
 from gencls.data import artefacts, pretrained
-from gencls.data.artefacts import Artefact, artefact_path
+from gencls.data.artefacts import artefact_path
+from gencls.data.pins import Artefact
 from gencls.data.pretrained import REGISTRY_MODELS
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.parts import LinearHead
