@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gencls.data.errors import three_parts
-from gencls.data.gguf import quiet_transformers
+from gencls.data.quiet import quiet_transformers
 
 
 def read_causal(name: str, place: str) -> tuple[Any, Any]:

@@ -23,8 +23,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from gencls.data.errors import three_parts
-from gencls.data.gguf import quiet_transformers
 from gencls.data.packed import PackedModel
+from gencls.data.quiet import quiet_transformers
 
 MAGIC = b"E5S1"
 #: Weights of a block, and its bytes: one float16 and 32 half bytes.

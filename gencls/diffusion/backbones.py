@@ -54,11 +54,10 @@ def load_backbone(
         to 440 MB more; ``smollm2`` (30 layers, 134.5 M), a causal model whose attention is opened to both sides, from
         the hub, else from an artefact of 93 MB, unpacked once to 540 MB; ``multilingual-e5`` (12 layers, 21 M and the
         384 numbers of each piece of a hundred languages), from the hub, else with four-bit weights from an artefact of
-        91 MB, unpacked once to 490 MB; ``scratch`` or
-        ``scratch-256x4`` (random weights of that width and number of layers over the characters of `texts`),
-        ``tiny-random`` (for tests), a run folder of ``train-lm`` (its language model goes on from where it is), another
-        folder, or any name that `AutoModelForMaskedLM` takes from the hub; one that only `AutoModelForCausalLM` takes
-        is used as ``smollm2`` is.
+        91 MB, unpacked once to 490 MB; ``scratch`` or ``scratch-256x4`` (random weights of that width and number of
+        layers over the characters of `texts`), ``tiny-random`` (for tests), a run folder of ``train-lm`` (its language
+        model goes on from where it is), another folder, or any name that `AutoModelForMaskedLM` takes from the hub; one
+        that only `AutoModelForCausalLM` takes is used as ``smollm2`` is.
     n_layers : int, optional
         Keep only the first layers. The last layers of a sentence encoder serve its pooling, not its tokens.
     cache : Path, optional

@@ -322,11 +322,8 @@ def test_what_a_level_has_in_common_with_the_recipe_is_not_told(rows, tmp_path):
 
 
 def test_multiples_are_those_of_the_recipe():
-    recipe = TrainConfig(class_steps=70)
-    assert level_of({"class_steps": times("class_steps", 3), "n_steps": 3}, recipe) == {
-        "class_steps": 210,
-        "n_steps": 3,
-    }
+    recipe, level = TrainConfig(class_steps=70), {"class_steps": times("class_steps", 3), "n_steps": 3}
+    assert level_of(level, recipe) == {"class_steps": 210, "n_steps": 3}
 
 
 def test_the_decision_loss_has_a_control_without_class_dropout():
