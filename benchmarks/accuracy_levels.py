@@ -21,6 +21,14 @@ def all_steps(recipe: TrainConfig) -> int:
     return recipe.adapt_steps + recipe.class_steps
 
 
+#: Smoothed by more than float64 can add to: no class has counts of its own, and the network alone tells them apart.
+_NO_COUNTS: Options = {
+    "smoothing": (1e30,),
+    "discount": (),
+    "pair_smoothing": (),
+    "triple_smoothing": (),
+    "embedding_ridge": None,
+}
 #: Name of a factor -> the changes of each of its levels.
 FACTORS: dict[str, tuple[Options, ...]] = {
     "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
@@ -40,6 +48,17 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "adaptation": ({"adapt_steps": 0}, {"adapt_steps": times("adapt_steps", 3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
+    # without counts to start from there is more to learn, and the second level has the time and the rate for it
+    "counts": (_NO_COUNTS, {**_NO_COUNTS, "class_steps": times("class_steps", 3), "class_learning_rate": 3e-3}),
+    # all that costs time, together: what each alone leaves within chance might add up
+    "budget": (
+        {
+            "adapt_steps": times("adapt_steps", 3),
+            "class_steps": times("class_steps", 3),
+            "n_steps": times("n_steps", 2),
+            "n_mc_samples": times("n_mc_samples", 2),
+        },
+    ),
     "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
