@@ -163,6 +163,7 @@ def _run_facts(
     return {
         **run_record(command, record["config"], options.seed, device=device),
         "data": _data_facts(record, options, parts, classifier),
+        "unlabelled": record.get("unlabelled"),
         "training": classifier.training_record_,
         "scoring": _scoring_facts(classifier),
         "backbone": {"name": classifier.backbone, "source": classifier.backbone_.source},

@@ -167,12 +167,14 @@ def test_rivals_of_an_earlier_run_are_taken_over_as_they_are(toy_run, at_once, f
         (("config", "seed"), 77, "another .*seed"),
         (("data", "fingerprint"), "x", "another .*fingerprint"),
         (("data", "class_counts"), {}, "another .*class_counts"),
+        (("unlabelled",), {"name": "more.txt", "texts": 3, "digest": "x"}, "another .*unlabelled texts"),
     ],
 )
 def test_rivals_of_other_data_or_budgets_are_not_taken_over(toy_run, at_once, begun, tmp_path, place, value, match):
     source = shutil.copytree(at_once, tmp_path / "other")
     facts = read_json(source / "run.json")
-    facts[place[0]][place[1]] = value
+    *inside, name = place
+    (facts[inside[0]] if inside else facts)[name] = value
     write_json(source / "run.json", facts)
     before = {name: (begun / name).read_bytes() for name in FILES}
     with pytest.raises(ValueError, match=match):

@@ -111,7 +111,8 @@ def test_texts_without_labels_train_a_run_and_its_count_tables(with_others, firs
     ours, plain = (load_file(folder / "model.safetensors")["class_bias"] for folder in (with_others, first))
     assert not torch.equal(ours, plain)
     evaluate_run(with_others, tmp_path, EvaluationOptions(max_texts=10, baselines=("naive_bayes_pairs",)))
-    assert sum(read_json(tmp_path / "run.json")["training"]["unlabelled"]) == 40
+    facts = read_json(tmp_path / "run.json")
+    assert sum(facts["training"]["unlabelled"]) == 40 and facts["unlabelled"] == record["unlabelled"]
     assert "40, which train the model and its count tables" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
