@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import accuracy_figures as figures
 from benchmarks.accuracy_factors import factors_section
 from benchmarks.accuracy_figures import title
+from benchmarks.accuracy_overview import overview_table
 from benchmarks.accuracy_results import Row, plain_rows
 from benchmarks.accuracy_targets import report_folder, target_rows
 from benchmarks.markdown import table, targets_table
@@ -35,6 +36,13 @@ test split was scored once, and where another recipe had been scored before, the
 ## Targets
 
 {targets}
+
+## At a glance
+
+Share of test texts classified rightly, in percent, mean over the seeds. Bold: the best of the data set. An arrow: above
+(↑) or below (↓) the generative model beyond chance, with each of the seeds; the intervals are in the tables further on.
+
+{overview}
 
 ## Data
 
@@ -168,6 +176,7 @@ def page(
         in_short=in_short.strip(),
         in_detail=(heading + others).strip(),
         factors=factors,
+        overview=overview_table(rows),
         targets=targets_table(targets),
         data=table(of_data, map(_data, generative)),
         accuracy=table(
@@ -245,10 +254,8 @@ def _wins(rows: Sequence[Row]) -> list[str]:
 def _language(row: Row) -> list[str]:
     gain = row["gain_over_unigram"]
     reads = "yes" if gain >= LITTLE_CONTEXT else "no: a linear classifier in disguise"
-    return [place_name(row), row["variant"], *(f"{row[name]:.2f}" for name in _NATS), f"{gain:.2f}", reads]
-
-
-_NATS = ("nats_per_token", "unigram_nats_per_token")
+    nats = [f"{row[name]:.2f}" for name in ("nats_per_token", "unigram_nats_per_token")]
+    return [place_name(row), row["variant"], *nats, f"{gain:.2f}", reads]
 
 
 def _calibration(row: Row) -> list[str]:
@@ -262,13 +269,8 @@ def _calibration(row: Row) -> list[str]:
 def _method(evaluation: Row, row: Row) -> list[str]:
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}", percent(row["ece"]), null, percent(row["smece"])]
-    return [
-        place_name(evaluation),
-        evaluation["variant"],
-        row["method"],
-        *scores,
-        " ".join(map(percent, row["quarters"])),
-    ]
+    told = [place_name(evaluation), evaluation["variant"], row["method"]]
+    return [*told, *scores, " ".join(map(percent, row["quarters"]))]
 
 
 def _quarter(row: Row) -> str:
