@@ -22,7 +22,7 @@ def all_steps(recipe: TrainConfig) -> int:
 
 
 #: Smoothed by more than float64 can add to: no class has counts of its own, and the network alone tells them apart.
-_NO_COUNTS: Options = {
+NO_COUNTS: Options = {
     "smoothing": (1e30,),
     "discount": (),
     "pair_smoothing": (),
@@ -49,7 +49,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
     "pairs": ({"pair_smoothing": ()},),
     # without counts to start from there is more to learn, and the second level has the time and the rate for it
-    "counts": (_NO_COUNTS, {**_NO_COUNTS, "class_steps": times("class_steps", 3), "class_learning_rate": 3e-3}),
+    "counts": (NO_COUNTS, {**NO_COUNTS, "class_steps": times("class_steps", 3), "class_learning_rate": 3e-3}),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (
         {

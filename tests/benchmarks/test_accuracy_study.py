@@ -323,6 +323,8 @@ def test_without_counts_the_network_alone_tells_the_classes_apart(base, tmp_path
     assert not own_count_scores(classifier, classifier.scoring_ids(["a fine film", "a bad film"])).any()
     assert row["counts_accuracy"] == 0.5 and row["class_steps"] == base.config.class_steps
     assert level_of(longer, base.config)["class_steps"] == 3 * base.config.class_steps
+    text = write_study("toy", [row], record(class_steps=2), tmp_path).read_text(encoding="utf-8")
+    assert "| counts | without class counts |" in text
 
 
 def test_what_a_level_has_in_common_with_the_recipe_is_not_told(rows, tmp_path):
