@@ -26,7 +26,7 @@ def plot_accuracy(rows: Sequence[Row]) -> Figure:
     """Draw the accuracy of every model with its interval, a line for each seed, one panel for each data set."""
     names, figure = _panels(rows)
     for ax, name in zip(figure.axes, names, strict=True):
-        models = _by_model(rows, name)
+        models = by_model(rows, name)
         order = sorted(models, key=lambda model: float(np.mean([row["accuracy"] for row in models[model]])))
         for place, row in _places(models, order):
             is_own = row["model"] in OWN
@@ -34,7 +34,7 @@ def plot_accuracy(rows: Sequence[Row]) -> Figure:
             ax.plot([row["accuracy_low"], row["accuracy_high"]], [place, place], color=colour, lw=2)
             ax.plot(row["accuracy"], place, marker=MARKERS[0] if is_own else MARKERS[1], color=colour)
         ax.set_yticks(range(len(order)), [title(model) for model in order])
-        ax.set(title=_panel_title(name, models), xlabel="accuracy")
+        ax.set(title=data_title(name, models), xlabel="accuracy")
     return figure
 
 
@@ -42,7 +42,7 @@ def plot_ece(rows: Sequence[Row]) -> Figure:
     """Draw the calibration error of every model beside where a calibrated one would land."""
     names, figure = _panels(rows)
     for ax, name in zip(figure.axes, names, strict=True):
-        models = _by_model(rows, name)
+        models = by_model(rows, name)
         for place, row in _places(models, list(models)):
             colour = LIGHT.palette[0] if row["model"] in OWN else LIGHT.ink
             width, height = row["ece_null_high"] - row["ece_null_low"], 0.8 / len(models[row["model"]])
@@ -51,12 +51,12 @@ def plot_ece(rows: Sequence[Row]) -> Figure:
             ax.plot(row["ece"], place, marker=MARKERS[0] if row["model"] in OWN else MARKERS[1], color=colour)
         ax.set_yticks(range(len(models)), [title(model) for model in models])
         ax.invert_yaxis()
-        ax.set(title=_panel_title(name, models), xlabel="ECE (grey: if perfectly calibrated)")
+        ax.set(title=data_title(name, models), xlabel="ECE (grey: if perfectly calibrated)")
     return figure
 
 
-def _by_model(rows: Sequence[Row], data: str) -> dict[str, list[Row]]:
-    """Rows of each model, one for each seed."""
+def by_model(rows: Sequence[Row], data: str) -> dict[str, list[Row]]:
+    """Return the rows of each model on a data set, one for each seed."""
     models: dict[str, list[Row]] = {}
     for row in rows:
         if row["data"] == data:
@@ -72,7 +72,8 @@ def _places(models: Mapping[str, Sequence[Row]], order: Sequence[str]) -> Iterat
             yield place + 0.8 / len(seeds) * float(offset), row
 
 
-def _panel_title(data: str, models: Mapping[str, Sequence[Row]]) -> str:
+def data_title(data: str, models: Mapping[str, Sequence[Row]]) -> str:
+    """Return a data set's name with the number of its seeds, if there are several; `models` as `by_model`."""
     n_seeds = max(map(len, models.values()))
     return data if n_seeds == 1 else f"{data}, {n_seeds} seeds"
 

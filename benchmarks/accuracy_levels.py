@@ -102,6 +102,11 @@ ON_REQUEST = (*HUB_FACTORS, "multilingual")
 FITTED = {"level_weighting", "target_flip_rate"}
 
 
+def as_json(level: Options) -> dict[str, Any]:
+    """Return a level as JSON reads it back: lists, no tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in level.items()}
+
+
 def level_of(level: Options, recipe: TrainConfig) -> Options:
     """Return the changes of a level, with what depends on the recipe worked out."""
     return {name: value(recipe) if callable(value) else value for name, value in level.items()}

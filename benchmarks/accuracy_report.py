@@ -10,7 +10,7 @@ from benchmarks import accuracy_figures as figures
 from benchmarks.accuracy_factors import factors_section
 from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_overview import overview_table
-from benchmarks.accuracy_results import Row, plain_rows
+from benchmarks.accuracy_results import Row, outcome, plain_rows
 from benchmarks.accuracy_targets import report_folder, target_rows
 from benchmarks.markdown import table, targets_table
 from gencls.data.storage import read_json, write_atomic, write_json
@@ -246,8 +246,7 @@ def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
 def _wins(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, list[str]] = {"wins": [], "loses": [], "undecided": []}
     for row in rows:
-        outcome = "wins" if row["ahead_low"] > 0 else "loses" if row["ahead_high"] < 0 else "undecided"
-        groups[outcome].append(title(row["model"]))
+        groups[outcome(row)].append(title(row["model"]))
     return [place_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
 
 

@@ -189,6 +189,11 @@ def difference(correct: Mapping[str, np.ndarray], name: str) -> Row:
     return {"ahead": mean, "ahead_low": mean - half, "ahead_high": mean + half}
 
 
+def outcome(row: Mapping[str, Any]) -> str:
+    """Whether the generative model wins against a row's model, loses, or the paired interval leaves it undecided."""
+    return "wins" if row["ahead_low"] > 0 else "loses" if row["ahead_high"] < 0 else "undecided"
+
+
 def mean_and_half(values: np.ndarray) -> tuple[float, float]:
     """Return the mean of values (N,) and half of its 95 % interval."""
     return float(values.mean()), 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
-from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, ON_REQUEST, Options, level_of
+from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, ON_REQUEST, Options, as_json, level_of
 from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, study_name, write_study
@@ -186,7 +186,7 @@ def _row(factor: str, level: Options, scored: Row, first: Row) -> Row:
     facts = {name: value for name, value in scored.items() if name not in ("held", "log_prior")}
     return {
         "factor": factor,
-        "level": {name: list(value) if isinstance(value, tuple) else value for name, value in level.items()},
+        "level": as_json(level),
         "n_texts": n_texts,
         "accuracy": accuracy,
         "accuracy_se": float(np.sqrt(accuracy * (1 - accuracy) / n_texts)),

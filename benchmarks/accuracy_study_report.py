@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_levels import NO_COUNTS
+from benchmarks.accuracy_levels import NO_COUNTS, as_json
 from benchmarks.markdown import table
 from gencls.data.storage import read_json, write_atomic, write_json
 from gencls.reporting.tables import p_value
@@ -102,18 +102,12 @@ def page(data: str, rows: Sequence[Row], record: Mapping[str, Any]) -> str:
 
 def changes_of(row: Row, recipe: Mapping[str, Any]) -> str:
     """Return what a level changes: each option, from the recipe's value to its own; no counts in words."""
-    level = row["level"]
-    is_uncounted = all(level.get(name) == _as_json(value) for name, value in NO_COUNTS.items())
-    told = set(level) - set(NO_COUNTS) if is_uncounted else set(level)
-    changes = ["without class counts"] * is_uncounted
-    changes += [
-        f"{name} {recipe[name]} → {level[name]}" for name in level if name in told and level[name] != recipe[name]
-    ]
+    level, uncounted, changes = row["level"], as_json(NO_COUNTS), []
+    if uncounted.items() <= level.items():
+        changes = ["without class counts"]
+        level = {name: value for name, value in level.items() if name not in uncounted}
+    changes += [f"{name} {recipe[name]} → {value}" for name, value in level.items() if value != recipe[name]]
     return ", ".join(changes) or "–"
-
-
-def _as_json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def accuracy_change(row: Row) -> str:
