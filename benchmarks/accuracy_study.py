@@ -34,7 +34,6 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
 from gencls.data.hub import hub_reachable
-from gencls.evaluation.rival_fits import own_count_scores
 from gencls.evaluation.runs import RUN, identity_of, load_run_data, names_of, train_run
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import mcnemar_p
@@ -164,7 +163,7 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     options = {"store": ScoreStore(folder / "scores"), "by_step": config.level_weighting != "bound"}
     ids = classifier.scoring_ids(part.texts)
     scores = classifier.score_ids(ids, **options)
-    by_counts = (own_count_scores(classifier, ids) + classifier.log_prior_).argmax(axis=1)
+    by_counts = (classifier.denoiser_.count_scores(ids) + classifier.log_prior_).argmax(axis=1)
     true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
     evidence = mean_over_draws(classifier.evidence_of(scores))
     return {

@@ -91,6 +91,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     stopping_rule_ : StoppingRule or None
         None: as many draws for every text.
     level_weighting_ : LevelWeighting
+    network_weight_ : float, see `gencls.classifier.pool`
     precision_ : str
         Type of the scoring's matrix products; kept, because the temperature is fitted to its scores.
     training_record_ : dict
@@ -221,9 +222,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         shares = resolve_priors(self.priors, counts)  # a bad prior is said before the training, not after
         device = choose_device(self.device)
         precision = resolve_precision(config.precision, device)
-        known = [*parts["train"][0], *(more or ())]  # a tokenizer of characters, or a trimmed one, is made of them
-        if config.mode == "prompt":  # prompts start from the words of the labels
-            known += map(str, classes)
+        # a tokenizer of characters, or a trimmed one, is made of these; prompts start from the words of the labels
+        known = [*parts["train"][0], *(more or ()), *(map(str, classes) if config.mode == "prompt" else ())]
         backbone = load_backbone(self.backbone, n_layers=self.backbone_layers, texts=known)
         for name in ("temperature_", "transduction_"):  # what fails from here on leaves no mixture of two fits
             self.__dict__.pop(name, None)

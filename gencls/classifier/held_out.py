@@ -1,4 +1,4 @@
-"""What is fitted on the scores of held-out texts: stopping rule, weights of the levels, temperature."""
+"""What is fitted on the scores of held-out texts: stopping rule, weights of levels and of the network, temperature."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.calibration import fit_temperature
 from gencls.classifier.inputs import check_part, label_indices
+from gencls.classifier.pool import fit_network_weight
 from gencls.classifier.scoring import ScoringMixin
 from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
@@ -31,7 +32,7 @@ Self = TypeVar("Self", bound="HeldOutMixin")
 #: Fewest draws of the held-out texts that the stopping rule is fitted to.
 RULE_DRAWS = 4
 #: What `calibrate` fits, all of it or nothing.
-CALIBRATED = ("stopping_rule_", "level_weighting_", "temperature_")
+CALIBRATED = ("stopping_rule_", "level_weighting_", "network_weight_", "temperature_")
 
 
 class HeldOutMixin(ScoringMixin):
@@ -45,7 +46,7 @@ class HeldOutMixin(ScoringMixin):
         return label_indices(y, self.classes_)
 
     def calibrate(self: Self, X: Sequence[str], y: ArrayLike) -> Self:
-        """Fit all that rests on held-out scores: stopping rule, level weights, temperature T(L) = a L^b.
+        """Fit all that rests on held-out scores: stopping rule, weights, temperature T(L) = a L^b.
 
         One that fails or is stopped changes nothing.
 
@@ -75,6 +76,7 @@ class HeldOutMixin(ScoringMixin):
         rate = self.target_flip_rate
         self.stopping_rule_ = None if rate is None else StoppingRule(rate)
         self.level_weighting_ = LevelWeighting("bound" if self.level_weighting == "learned" else self.level_weighting)
+        self.network_weight_ = 1.0
         self.temperature_ = LengthTemperature()
 
     def _calibrate(self: Self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> Self:
@@ -91,6 +93,11 @@ class HeldOutMixin(ScoringMixin):
         scores = self.score_ids(token_ids, by_step=self.level_weighting != "bound")
         if self.level_weighting == "learned":
             self.level_weighting_ = LevelWeighting.fit(scores.steps, labels, scores.n_tokens, self.log_prior_)
+        if scores.count_scores is not None:
+            own = mean_over_draws(self._network_evidence(scores))
+            args = scores.count_scores, labels, scores.n_tokens, self.log_prior_
+            self.network_weight_ = fit_network_weight(own, *args)
+            logger.info("counts beside the network, whose weight is %.2f", self.network_weight_)
         self._fit_temperature(scores, labels)
 
     def _fit_rule(self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64], rate: float) -> None:

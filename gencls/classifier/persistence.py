@@ -29,8 +29,8 @@ from gencls.training.config import SCORING_OPTIONS
 from gencls.training.per_class import conditioning_of
 
 FORMAT = "gencls-classifier"
-#: 2: a stopping rule and weights of the levels.
-FORMAT_VERSION = 2
+#: 2: a stopping rule and weights of the levels. 3: the weight of a network that has class tables beside it.
+FORMAT_VERSION = 3
 CONFIG = "classifier.json"
 #: Parameters that belong to a session, not to the fitted classifier.
 _NOT_SAVED = ("run_dir", "device", "n_jobs", "progress", "time_budget")
@@ -67,6 +67,7 @@ def _as_dict(classifier: Any) -> dict[str, Any]:
         "temperature": classifier.temperature_.as_dict(),
         "stopping_rule": None if classifier.stopping_rule_ is None else classifier.stopping_rule_.as_dict(),
         "level_weighting": classifier.level_weighting_.as_dict(),
+        "network_weight": classifier.network_weight_,
         "precision": classifier.precision_,
         "backbone": backbone_as_dict(classifier.backbone_),
         "training": classifier.training_record_,
@@ -99,6 +100,7 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.precision_ = data["precision"]
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
     classifier.stopping_rule_, classifier.level_weighting_ = _rule_and_weighting(data)
+    classifier.network_weight_ = 1.0 if data["format_version"] < 3 else float(data["network_weight"])
     classifier.training_record_ = data["training"]
     return classifier, Denoiser(backbone, len(classifier.classes_), conditioning_of(config))
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gencls.classifier.bayes import log_odds_standard_error, mean_over_draws
 from gencls.classifier.inputs import check_texts
+from gencls.classifier.pool import pooled
 from gencls.classifier.temperature import LengthTemperature
 from gencls.classifier.weighting import LevelWeighting
 from gencls.data.errors import three_parts
@@ -57,6 +58,7 @@ class ScoringMixin:
     temperature_: LengthTemperature
     stopping_rule_: StoppingRule | None
     level_weighting_: LevelWeighting
+    network_weight_: float
 
     def train_config(self) -> TrainConfig:
         """Return the checked parameters."""
@@ -122,8 +124,12 @@ class ScoringMixin:
         options = {"seed": self.random_state, **own, **options}
         if self.long_texts == "chunks":
             options |= {"max_length": self.max_length, "overlap": int(OVERLAP * self.max_length)}
-            return score_long_texts(self.denoiser_, token_ids, estimator, **options)
-        return score_texts(self.denoiser_, token_ids, estimator, **options)
+            scores = score_long_texts(self.denoiser_, token_ids, estimator, **options)
+        else:
+            scores = score_texts(self.denoiser_, token_ids, estimator, **options)
+        if "classes" in options or not self.denoiser_.is_gate_closed:
+            return scores
+        return replace(scores, count_scores=self.denoiser_.count_scores(token_ids))
 
     def _score_adaptively(
         self, token_ids: Sequence[NDArray[np.int64]], rule: StoppingRule, options: dict[str, Any]
@@ -152,13 +158,20 @@ class ScoringMixin:
         return self.score_ids(self.scoring_ids(check_texts(X, empty_allowed=True)))
 
     def evidence_of(self, scores: Scores) -> FloatArray:
-        """Return what decides: the samples (N, C, K) of the bound, or their steps with other weights, nats.
+        """Return what decides, (N, C, K), nats: the samples of the bound, or their steps with other weights.
+
+        Where the class tables stand beside the network, they are added; see `gencls.classifier.pool`.
 
         Raises
         ------
         ValueError
-            If levels are weighted and the scores have no steps.
+            If levels are weighted and the scores have no steps, or tables stand beside the network and the scores have
+            none of theirs.
         """
+        own = self._network_evidence(scores)
+        return pooled(own, scores.count_scores, self.network_weight_) if self.denoiser_.is_gate_closed else own
+
+    def _network_evidence(self, scores: Scores) -> FloatArray:
         if not self.level_weighting_.needs_steps or not len(scores.samples):
             return scores.samples
         if scores.steps is None:
@@ -171,7 +184,7 @@ class ScoringMixin:
         return mean_over_draws(self.score_samples_by_class(X).samples)
 
     def predict_joint_log_proba(self, X: Sequence[str]) -> FloatArray:
-        """Return the bound plus log prior, shape (N, C), nats, without temperature or weights of levels."""
+        """Return the bound plus log prior, shape (N, C), nats: no temperature, weights of levels, or tables beside."""
         return self.log_likelihood(X) + self.log_prior_
 
     def predict_log_proba(self, X: Sequence[str]) -> FloatArray:

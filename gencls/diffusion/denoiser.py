@@ -6,12 +6,14 @@ r"""The denoiser: log p(x_i | visible tokens, class) of a masked LM, at asked po
 :math:`h_i` is the class-conditioned hidden state, :math:`f_c` the head, :math:`W` the (tied) projection, :math:`b`
 the class-free output bias, :math:`\delta_c` the class deviation of the unigram and :math:`\epsilon_c` that of pairs
 with a visible neighbour (fixed tables, see `unigram` and `pairs`). The gates :math:`g` are learned and start at one:
-where the context already says what the class is, the class's counts must count less. The vocabulary projection is
-computed for scored positions only, in chunks; a (B, L, V) tensor never exists.
+where the context already says what the class is, the class's counts must count less. Closed for good, they leave the
+likelihood to the network, and the tables can join it from outside (`Denoiser.count_scores`). The vocabulary projection
+is computed for scored positions only, in chunks; a (B, L, V) tensor never exists.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +26,10 @@ from torch.nn import functional
 from gencls.diffusion.batches import RowBatch, ScoredPositions, visible_neighbours
 from gencls.diffusion.conditioning import Conditional, ConditioningConfig, make_conditioning
 from gencls.diffusion.neighbours import NeighbourBias
+from gencls.diffusion.ngrams import NgramCounts
 from gencls.diffusion.parts import Backbone, without_dropout
 from gencls.diffusion.reader import Reader, attend_by
+from gencls.diffusion.statistics import count_scores
 from gencls.diffusion.true_token import Additions, row_chunks, true_token_log_probs
 from gencls.diffusion.vocabulary import PROJECTION_ROWS
 
@@ -97,6 +101,34 @@ class Denoiser(Reader):
             self._training_bias = torch.cat([deviations, empty], dim=1).flatten(0, 1).to(self.class_bias)
         if neighbour_deviations is not None:
             self.pairs.training_values = neighbour_deviations.to(self.pairs.values)
+
+    @torch.no_grad()
+    def close_gate(self) -> None:
+        """Leave the class tables out of the likelihood, in training as well; they stay there for `count_scores`."""
+        for value in self.gate.parameters():
+            value.zero_()
+            value.requires_grad_(False)
+
+    @property
+    def is_gate_closed(self) -> bool:
+        """Whether the class tables play no part in the likelihood."""
+        return not any(bool(value.any()) for value in self.gate.parameters())
+
+    def count_scores(self, token_ids: Sequence[NDArray[np.integer]]) -> NDArray[np.float64]:
+        """Return the summed deviations of the tokens, pairs and triples of texts, (N, C), nats: what counts alone say.
+
+        Parameters
+        ----------
+        token_ids : sequence of N ndarray of shape (L,), integer
+        """
+        known = self.pairs
+        deviations = self.class_bias[:-1].double().cpu().numpy()
+        uncounted = np.zeros((0, len(deviations), 0))
+        runs = [
+            (NgramCounts(keys.cpu().numpy(), uncounted, self.vocab_size, order), values.double().cpu().numpy())
+            for order, keys, values in ((2, known.keys, known.values), (3, known.triple_keys, known.triple_values))
+        ]
+        return count_scores(deviations, runs, token_ids)
 
     def train(self, mode: bool = True) -> Denoiser:
         """Switch the mode; on a CPU the fused attention is slow backward, the plain one slow forward."""

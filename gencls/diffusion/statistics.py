@@ -162,7 +162,7 @@ def count_scores(
     token_ids: Sequence[NDArray[np.integer]],
 ) -> FloatArray:
     """Return the summed deviations of tokens (C, V) and of runs of tokens (C, P) in N texts, (N, C), nats."""
-    scores = np.stack([deviations[:, ids].sum(axis=1) for ids in token_ids])
+    scores = np.array([deviations[:, ids].sum(axis=1) for ids in token_ids]).reshape(len(token_ids), len(deviations))
     for known, values in runs:
         scores = scores + ngram_scores(known, values, token_ids)
     return np.asarray(scores)

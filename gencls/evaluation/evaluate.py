@@ -241,6 +241,7 @@ def _scoring_facts(classifier: DiffusionClassifier) -> dict[str, Any]:
         "estimator": asdict(classifier.scoring_estimator()),
         "stopping_rule": None if rule is None else rule.as_dict(),
         "level_weighting": classifier.level_weighting_.as_dict(),
+        "network_weight": classifier.network_weight_ if classifier.denoiser_.is_gate_closed else None,
     }
 
 

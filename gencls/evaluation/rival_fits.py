@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gencls.baselines.encoder import RECIPE, EncoderClassifier
 from gencls.baselines.finetuning import Budget
@@ -18,9 +17,7 @@ from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.bidirectional import stay_in_place
-from gencls.diffusion.ngrams import NgramCounts
 from gencls.diffusion.scratch import scratch_model, size_of
-from gencls.diffusion.statistics import count_scores
 from gencls.evaluation.costs import (
     forward_flops,
     linear_flops,
@@ -30,7 +27,7 @@ from gencls.evaluation.costs import (
     training_flops,
 )
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
-from gencls.evaluation.rival_data import Fitted, FloatArray, RivalData
+from gencls.evaluation.rival_data import Fitted, RivalData
 from gencls.likelihood.store import scorer_fingerprint
 
 Data = Mapping[str, RivalData]
@@ -45,19 +42,6 @@ def fit_token_naive_bayes(classifier: DiffusionClassifier, data: Data) -> Fitted
     return lambda part: model.predict_log_proba(part.ids), {"alpha": model.alpha_, **costs}
 
 
-def own_count_scores(classifier: DiffusionClassifier, ids: Sequence[NDArray[np.int64]]) -> FloatArray:
-    """Return what the classifier's count tables, of tokens, pairs and triples, say of texts: (N, C), nats."""
-    denoiser = classifier.denoiser_
-    known = denoiser.pairs
-    deviations = denoiser.class_bias[:-1].double().cpu().numpy()
-    uncounted = np.zeros((0, len(deviations), 0))
-    runs = [
-        (NgramCounts(keys.cpu().numpy(), uncounted, denoiser.vocab_size, order), values.double().cpu().numpy())
-        for order, keys, values in ((2, known.keys, known.values), (3, known.triple_keys, known.triple_values))
-    ]
-    return count_scores(deviations, runs, ids)
-
-
 def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     """The classifier's own count tables without the network."""
     train, n_classes = data["train"], len(classifier.classes_)
@@ -66,7 +50,7 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     known = classifier.denoiser_.pairs
     n_tables = 1 + bool(len(known.keys)) + bool(len(known.triple_keys))  # a token, a pair and a triple that end there
     costs = _count_costs(n_tables * mean_length(train.ids), len(train.ids) + sum(unlabelled), n_classes)
-    return lambda part: log_posterior(own_count_scores(classifier, part.ids), log_prior), {**smoothing, **costs}
+    return lambda part: log_posterior(classifier.denoiser_.count_scores(part.ids), log_prior), {**smoothing, **costs}
 
 
 def fit_word_naive_bayes(longest: int, classifier: DiffusionClassifier, data: Data) -> Fitted:

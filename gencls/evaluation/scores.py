@@ -43,7 +43,7 @@ def score_arrays(classifier: DiffusionClassifier, scores: Scores, test: RivalDat
         "n_forwards": scores.n_forwards,
         "class_names": np.array([str(name) for name in classifier.classes_]),
     }
-    if classifier.level_weighting_.needs_steps:
+    if classifier.level_weighting_.needs_steps or scores.count_scores is not None:
         arrays["evidence"] = evidence
     if isinstance(scores, AdaptiveScores) and scores.n_draws is not None:
         return {**arrays, "n_draws": scores.n_draws, "is_open": scores.is_open}

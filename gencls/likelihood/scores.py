@@ -29,6 +29,8 @@ class Scores:
         What each forward pass of a draw adds to its sample, weight included.
     n_draws : ndarray of shape (N,), int64, optional
         Draws of each text, where they differ; NaN fills `samples` up behind them.
+    count_scores : ndarray of shape (N, C), float64, nats, optional
+        What class tables say of the texts that stand beside the scorer; see `gencls.classifier.pool`.
     """
 
     samples: FloatArray
@@ -36,6 +38,7 @@ class Scores:
     n_forwards: IntArray
     steps: FloatArray | None = None
     n_draws: IntArray | None = None
+    count_scores: FloatArray | None = None
 
     def mean(self) -> FloatArray:
         """Return the mean over each text's draws, shape (N, C), nats: the same bits whatever fills them up."""

@@ -3,9 +3,10 @@
 Keys of `scores.npz`: samples (N, C, K) nats; y (N,); n_tokens (N,); log_proba (N, C) after temperature;
 log_proba_uncalibrated (N, C); log_odds_se (N,); log_prior (C,); class_names (C,); forwards (K,), the forward passes
 per text and class of the first k draws; n_forwards (N,), those that each text took; baseline_<name> (N, C)
-log-probabilities of each baseline. Where levels are weighted, also evidence (N, C, K) nats. Where the number of draws
-was adapted, n_draws (N,) and is_open (N,), undecided at the cap; then NaN fills up `samples` behind the draws of a
-text, and there are no `forwards`. Files of version 0.1 have forwards_per_draw instead.
+log-probabilities of each baseline. Where levels are weighted, or class tables stand beside the network, also evidence
+(N, C, K) nats. Where the number of draws was adapted, n_draws (N,) and is_open (N,), undecided at the cap; then NaN
+fills up `samples` behind the draws of a text, and there are no `forwards`. Files of version 0.1 have forwards_per_draw
+instead.
 """
 
 from __future__ import annotations

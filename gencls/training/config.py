@@ -27,6 +27,7 @@ SCORING_OPTIONS = (
 
 #: Options that the class-free adaptation does not depend on.
 CLASS_STAGE_OPTIONS = (
+    "counts_beside",
     "class_dropout",
     "class_steps",
     "class_level_low",
@@ -66,6 +67,9 @@ class TrainConfig:
     rank, n_prompt_tokens : int
     adapter_layers : int, optional
         See `ConditioningConfig`.
+    counts_beside : bool
+        The class tables stay out of the network, which learns the classes without them, and join it in the decision;
+        see `gencls.classifier.pool`. Otherwise they add to its logits.
     class_dropout : float
         Share of class-stage texts trained without their class (modes ``conditional`` and ``prompt``).
     adapt_steps, class_steps : int
@@ -130,6 +134,7 @@ class TrainConfig:
     rank: int = 32
     n_prompt_tokens: int = 8
     adapter_layers: int | None = None
+    counts_beside: bool = False
     class_dropout: float = 0.1
     adapt_steps: int = 200
     class_steps: int = 200
@@ -177,6 +182,8 @@ class TrainConfig:
             _check_count(name, getattr(self, name), 1, optional=True)
         self._check_ranges()
         self._check_scoring()
+        if self.counts_beside:
+            self._check_beside()
         for name in ("neighbour_smoothing", "embedding_ridge"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -224,6 +231,13 @@ class TrainConfig:
             got = f"level_weighting={self.level_weighting!r} and estimator={self.estimator!r}"
             todo = "The levels of a draw are known for the path only: use it, or level_weighting='bound'."
             raise ValueError(three_parts("the path where levels are weighted", got, todo))
+
+    def _check_beside(self) -> None:
+        # both judge by the network's likelihood alone, which is only a part of the decision
+        for name in ("target_flip_rate", "class_steps_must_help"):
+            if getattr(self, name):
+                todo = f"Leave one of them out: {name} judges by the network's likelihood alone."
+                raise ValueError(three_parts(f"no {name} beside counts_beside", f"{getattr(self, name)!r}", todo))
 
     def _check_adaptive(self) -> None:
         rate: object = self.target_flip_rate

@@ -225,6 +225,9 @@ def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence
         tokenizer = backbone.tokenizer
         network.start_from_words([tokenizer(name, add_special_tokens=False)["input_ids"] for name in label_names])
     _train_only_class_parts(denoiser, config)
+    if config.counts_beside:
+        denoiser.close_gate()
+        denoiser.use_training_tables(None, None)  # of every fold they would add nothing, and take their time
 
 
 def _train_only_class_parts(denoiser: Denoiser, config: TrainConfig) -> None:

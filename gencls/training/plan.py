@@ -41,6 +41,7 @@ _LATER_OPTIONS = (
     "embedding_ridge",
     "triple_smoothing",
     "class_steps_must_help",
+    "counts_beside",
 )
 
 

@@ -28,7 +28,7 @@ from gencls.data.storage import write_json
 from gencls.diffusion.backbones import KNOWN
 from gencls.diffusion.scratch import size_of
 from gencls.evaluation.rival_data import RivalData
-from gencls.evaluation.rival_fits import fit_pair_tables, own_count_scores
+from gencls.evaluation.rival_fits import fit_pair_tables
 from gencls.evaluation.runs import load_run_data
 from gencls.training.config import TrainConfig
 
@@ -320,7 +320,7 @@ def test_without_counts_the_network_alone_tells_the_classes_apart(base, tmp_path
     (_, row) = study_of(base, {"counts": (level,)}, tmp_path, limit=10, progress=False)
     (folder,) = (tmp_path / "study").iterdir()
     classifier = DiffusionClassifier.load(folder)
-    assert not own_count_scores(classifier, classifier.scoring_ids(["a fine film", "a bad film"])).any()
+    assert not classifier.denoiser_.count_scores(classifier.scoring_ids(["a fine film", "a bad film"])).any()
     assert row["counts_accuracy"] == 0.5 and row["class_steps"] == base.config.class_steps
     assert level_of(longer, base.config)["class_steps"] == 3 * base.config.class_steps
     text = write_study("toy", [row], record(class_steps=2), tmp_path).read_text(encoding="utf-8")

@@ -177,7 +177,7 @@ def test_json_with_bad_parameters(broken, change):
         DiffusionClassifier.load(broken)
 
 
-@pytest.mark.parametrize("name", ["stopping_rule", "level_weighting"])
+@pytest.mark.parametrize("name", ["stopping_rule", "level_weighting", "network_weight"])
 def test_a_run_without_its_rule_or_weights_is_damaged(broken, name):
     edit(broken, lambda data: data.pop(name))
     with pytest.raises(ValueError, match=THREE_PARTS):
@@ -189,7 +189,7 @@ SCORING = ("estimator", "order", "target_flip_rate", "level_weighting", "long_te
 
 def test_a_run_of_the_first_version_still_loads(trained, broken, held_out):
     def older(data):
-        for name in ("stopping_rule", "level_weighting"):
+        for name in ("stopping_rule", "level_weighting", "network_weight"):
             del data[name]
         for name in SCORING:
             del data["params"][name]
@@ -226,7 +226,7 @@ def test_rule_and_weights_are_saved(tiny, toy, tmp_path, held_out, changes):
 
 def test_newer_version(broken):
     edit(broken, lambda data: data.update(format_version=99))
-    with pytest.raises(ValueError, match=r"Expected format version 2 or older; got version 99 .*newer gencls"):
+    with pytest.raises(ValueError, match=r"Expected format version 3 or older; got version 99 .*newer gencls"):
         DiffusionClassifier.load(broken)
 
 

@@ -21,6 +21,7 @@ from gencls.likelihood.store import ScoreStore
 QUICK = {"adapt_steps": 0, "class_steps": 1}
 KINDS = [{"target_flip_rate": 0.05}, {"level_weighting": "uniform"}, {"level_weighting": "learned"}]
 KINDS += [{"long_texts": "chunks", "max_length": 8}, {"estimator": "elbo"}, {"order": "uniform"}]
+KINDS += [{"options": {"counts_beside": True}}]
 KINDS += [{"target_flip_rate": 0.05, "long_texts": "chunks", "max_length": 8, "priors": [0.8, 0.2]}]
 
 

@@ -44,6 +44,8 @@ BAD = [
     {"order": "left_to_right", "target_flip_rate": 0.01},
     {"level_weighting": "learned", "target_flip_rate": 0.01},
     {"level_weighting": "uniform", "estimator": "elbo"},
+    {"target_flip_rate": 0.01, "counts_beside": True},
+    {"class_steps_must_help": True, "counts_beside": True},
 ]
 
 
@@ -114,7 +116,7 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
 
     ids, config = np.arange(3), TrainConfig()
     later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
-    later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help"}
+    later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help", "counts_beside"}
     free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
