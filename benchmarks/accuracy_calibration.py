@@ -1,6 +1,7 @@
 """Ways to calibrate, side by side: fitted on the calibration split's scores, judged on the test split's.
 
-And `decision_losses`, what scores are worth once they are calibrated.
+And what scores are worth once they are calibrated, by texts that took no part in it: `pooled_by_others` and
+`decision_losses`.
 
 The scores of the calibration texts are kept beside those of the test texts, so that everything here replays without a
 network.
@@ -9,7 +10,7 @@ network.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gencls.classifier.bayes import log_posterior, mean_over_draws
 from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.isotonic import fit_isotonic
+from gencls.classifier.pool import fit_network_weight
 from gencls.data.storage import write_atomic
 from gencls.evaluation.runs import load_run_data, names_of
 from gencls.likelihood.store import ScoreStore
@@ -113,6 +115,30 @@ def calibration_rows(held: Scores, test: Scores, *, seed: int = 0) -> list[Row]:
     return rows
 
 
+def pooled_by_others(
+    network: FloatArray,
+    count_scores: FloatArray,
+    labels: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    *,
+    log_prior: FloatArray,
+) -> FloatArray:
+    """Evidence (N, C) of a network (N, C) and class tables beside it, by a weight that other folds of the texts chose.
+
+    The rest as `decision_losses`.
+    """
+    evidence = np.empty_like(network)
+    for others, fold in _folds(labels):
+        known = (values[others] for values in (network, count_scores, labels, lengths))
+        evidence[fold] = fit_network_weight(*known, log_prior) * network[fold] + count_scores[fold]
+    return evidence
+
+
+def _folds(labels: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """The other texts, and those of each fold."""
+    return KFold(N_FOLDS, shuffle=True, random_state=0).split(labels)
+
+
 def decision_losses(
     evidence: FloatArray, labels: NDArray[np.int64], lengths: NDArray[np.int64], *, log_prior: FloatArray
 ) -> FloatArray:
@@ -134,7 +160,7 @@ def decision_losses(
     array (N,), nats
     """
     losses = np.empty(len(labels))
-    for others, fold in KFold(N_FOLDS, shuffle=True, random_state=0).split(labels):
+    for others, fold in _folds(labels):
         temperature = fit_temperature(evidence[others], labels[others], lengths[others], log_prior)
         log_proba = temperature.log_proba(evidence[fold], lengths[fold], log_prior)
         losses[fold] = -log_proba[np.arange(len(fold)), labels[fold]]

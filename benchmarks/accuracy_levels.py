@@ -50,6 +50,11 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "pairs": ({"pair_smoothing": ()},),
     # without counts to start from there is more to learn, and the second level has the time and the rate for it
     "counts": (NO_COUNTS, {**NO_COUNTS, "class_steps": times("class_steps", 3), "class_learning_rate": 3e-3}),
+    # a network that learns its classes alone has more to learn, too; the second level is the control of the first
+    "counts_beside": (
+        {"counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3},
+        {"class_steps": 1500, "class_learning_rate": 3e-3},
+    ),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (
         {
@@ -96,8 +101,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
 }
 #: Factors for machines that a hub answers.
 HUB_FACTORS = ("hub_backbone",)
-#: Factors that are studied where they are named: those of a hub, and of texts that are not English.
-ON_REQUEST = (*HUB_FACTORS, "multilingual")
+#: Factors that are studied where they are named: those of a hub, of texts that are not English, and of many steps.
+ON_REQUEST = (*HUB_FACTORS, "multilingual", "counts_beside")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy_calibration import N_FOLDS, decision_losses
+from benchmarks.accuracy_calibration import N_FOLDS, decision_losses, pooled_by_others
 from benchmarks.accuracy_levels import FACTORS, FITTED, HUB_FACTORS, ON_REQUEST, Options, as_json, level_of
 from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
@@ -164,8 +164,12 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     ids = classifier.scoring_ids(part.texts)
     scores = classifier.score_ids(ids, **options)
     by_counts = (classifier.denoiser_.count_scores(ids) + classifier.log_prior_).argmax(axis=1)
-    true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
+    likelihood = mean_over_draws(scores.samples)
+    true = likelihood[np.arange(len(labels)), labels]
     evidence = mean_over_draws(classifier.evidence_of(scores))
+    if scores.count_scores is not None:  # the run's own weight was fitted to some of these texts
+        known = likelihood, scores.count_scores, labels, scores.n_tokens
+        evidence = pooled_by_others(*known, log_prior=classifier.log_prior_)
     return {
         "held": {"evidence": evidence, "labels": labels, "lengths": scores.n_tokens},
         "log_prior": classifier.log_prior_,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.agreement import Score
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextDataset, TextSplit
+from gencls.data.errors import three_parts
 from gencls.data.splits import stratified_sample
 from gencls.evaluation.runs import load_run_data, names_of
 from gencls.likelihood.adaptive import StoppingRule, score_adaptively
@@ -58,6 +59,9 @@ class Material:
     def load(cls, run: Path, n_texts: int, *, seed: int, progress: bool) -> Material:
         """Load a run, with a stratified sample of its validation texts, and of its test texts if these are too few."""
         classifier = DiffusionClassifier.load(run)
+        if classifier.denoiser_.is_gate_closed:
+            todo = "Train one without counts_beside."
+            raise ValueError(three_parts("a run that decides by its likelihood", "one with tables beside it", todo))
         _, dataset, splits = load_run_data(run)
         samples: dict[str, TextSplit] = {}
         for name in MEASURED:

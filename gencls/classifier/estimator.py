@@ -91,7 +91,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     stopping_rule_ : StoppingRule or None
         None: as many draws for every text.
     level_weighting_ : LevelWeighting
-    network_weight_ : float, see `gencls.classifier.pool`
+    network_weight_ : float
     precision_ : str
         Type of the scoring's matrix products; kept, because the temperature is fitted to its scores.
     training_record_ : dict
@@ -101,7 +101,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The scores are lower bounds on log p(text | class), in nats; a text without tokens gets the prior.
+    The scores are lower bounds on log p(text | class), in nats; a text without tokens gets the prior. With the option
+    `counts_beside` the probabilities rest on them and on the class tables, with `network_weight_` between both.
     """
 
     def __init__(
@@ -208,8 +209,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            Fewer than two classes, a class with one text of which some are to be held out, texts that are not strings,
-            or a bad parameter.
+            Fewer than two classes, one with too few texts to hold some out, texts that are no strings, a bad parameter.
         """
         config = self.train_config()
         check_n_jobs(self.n_jobs)

@@ -87,6 +87,7 @@ class HeldOutMixin(ScoringMixin):
         return self
 
     def _fit_held_out(self, token_ids: list[NDArray[np.int64]], labels: NDArray[np.int64]) -> None:
+        self._check_rate(self.target_flip_rate)
         if self.target_flip_rate is not None:
             self._fit_rule(token_ids, labels, self.target_flip_rate)
             return
@@ -137,6 +138,7 @@ class HeldOutMixin(ScoringMixin):
         """
         check_is_fitted(self)
         replace(self.train_config(), target_flip_rate=rate)
+        self._check_rate(rate)
         known = self.stopping_rule_ or StoppingRule()
         if known.target_flip_rate != rate:
             known = StoppingRule(0.01 if rate is None else rate, known.variance_prior)

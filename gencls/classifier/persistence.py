@@ -100,7 +100,7 @@ def _rebuilt(cls: Any, data: dict[str, Any], tokenizer: Any) -> tuple[Any, Denoi
     classifier.precision_ = data["precision"]
     classifier.temperature_ = LengthTemperature.from_dict(data["temperature"])
     classifier.stopping_rule_, classifier.level_weighting_ = _rule_and_weighting(data)
-    classifier.network_weight_ = 1.0 if data["format_version"] < 3 else float(data["network_weight"])
+    classifier.network_weight_ = 1.0 if data["format_version"] < 3 else _checked_weight(data["network_weight"])
     classifier.training_record_ = data["training"]
     return classifier, Denoiser(backbone, len(classifier.classes_), conditioning_of(config))
 
@@ -124,6 +124,12 @@ def _rule_and_weighting(data: Mapping[str, Any]) -> tuple[StoppingRule | None, L
         return None, LevelWeighting("bound")
     rule = data["stopping_rule"]
     return None if rule is None else StoppingRule.from_dict(rule), LevelWeighting.from_dict(data["level_weighting"])
+
+
+def _checked_weight(weight: Any) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise ValueError(three_parts("network_weight > 0", repr(weight), "Restore it, or calibrate and save again."))
+    return float(weight)
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from gencls.data.errors import three_parts
 FloatArray = NDArray[np.float64]
 #: The weight lies between these; at either end one of the two has nothing to say.
 WEIGHT_RANGE = (1e-2, 1e2)
+#: Of a coarse grid of weights: each has a temperature and lapses of its own, and the loss may have a second valley.
+GRID_POINTS = 9
 #: Standard deviation of the normal prior of the log weight: without texts that say otherwise both count the same.
 LOG_WEIGHT_PRIOR_SD = 1.0
 
@@ -45,7 +47,7 @@ def pooled(samples: FloatArray, count_scores: FloatArray | None, weight: float) 
     array([-3.5, -5. ])
     """
     if count_scores is None:
-        todo = "Score under all classes, with `DiffusionClassifier.score_ids`."
+        todo = "Score with `DiffusionClassifier.score_ids`."
         raise ValueError(three_parts("scores with `count_scores`, which stand beside the network", "none", todo))
     return np.asarray(weight * samples + count_scores[:, :, None])
 
@@ -89,6 +91,9 @@ def fit_network_weight(
         log_proba = temperature.log_proba(evidence, n_tokens, prior)[rows, labels]
         return float(-weights @ log_proba + 0.5 * (log_weight / LOG_WEIGHT_PRIOR_SD) ** 2)
 
-    bounds = tuple(np.log(WEIGHT_RANGE))
+    lowest, highest = np.log(WEIGHT_RANGE)
+    grid = np.linspace(lowest, highest, GRID_POINTS)
+    best = int(np.argmin([loss(point) for point in grid]))
+    bounds = grid[max(best - 1, 0)], grid[min(best + 1, GRID_POINTS - 1)]
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.01})
     return float(np.exp(found.x))

@@ -117,7 +117,14 @@ class ScoringMixin:
         config, rule = self.train_config(), self.stopping_rule_
         if estimator is None:  # then these decide how it is scored, whatever the parameters have become since
             rate = None if rule is None else rule.target_flip_rate
+            self._check_rate(rate)
             replace(config, target_flip_rate=rate, level_weighting=self.level_weighting_.name)  # type: ignore[arg-type]
+
+    def _check_rate(self, rate: float | None) -> None:
+        """Refuse adaptive draws of a network that decides together with class tables; options say what was asked."""
+        if rate is not None and self.denoiser_.is_gate_closed:
+            expected = "no target_flip_rate where class tables stand beside the network"
+            raise ValueError(three_parts(expected, repr(rate), "Give target_flip_rate=None."))
 
     def _score(self, token_ids: Sequence[NDArray[np.int64]], estimator: Estimator, **options: Any) -> Scores:
         own = {"progress": self.progress, "precision": self.precision_, "n_jobs": self.n_jobs}
@@ -127,9 +134,12 @@ class ScoringMixin:
             scores = score_long_texts(self.denoiser_, token_ids, estimator, **options)
         else:
             scores = score_texts(self.denoiser_, token_ids, estimator, **options)
-        if "classes" in options or not self.denoiser_.is_gate_closed:
+        if not self.denoiser_.is_gate_closed:
             return scores
-        return replace(scores, count_scores=self.denoiser_.count_scores(token_ids))
+        counts = self.denoiser_.count_scores(token_ids)
+        counts = np.concatenate([counts, np.zeros_like(counts[:, :1])], axis=1)  # none of "no class"
+        classes = options.get("classes")
+        return replace(scores, count_scores=counts[:, :-1] if classes is None else counts[:, list(classes)])
 
     def _score_adaptively(
         self, token_ids: Sequence[NDArray[np.int64]], rule: StoppingRule, options: dict[str, Any]
@@ -165,8 +175,8 @@ class ScoringMixin:
         Raises
         ------
         ValueError
-            If levels are weighted and the scores have no steps, or tables stand beside the network and the scores have
-            none of theirs.
+            If levels are weighted and the scores have no steps, or tables stand beside the network and the scores are
+            without them, of `score_texts`.
         """
         own = self._network_evidence(scores)
         return pooled(own, scores.count_scores, self.network_weight_) if self.denoiser_.is_gate_closed else own

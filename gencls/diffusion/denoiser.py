@@ -122,10 +122,10 @@ class Denoiser(Reader):
         token_ids : sequence of N ndarray of shape (L,), integer
         """
         known = self.pairs
-        deviations = self.class_bias[:-1].double().cpu().numpy()
+        deviations = self.class_bias[:-1].cpu().double().numpy()
         uncounted = np.zeros((0, len(deviations), 0))
         runs = [
-            (NgramCounts(keys.cpu().numpy(), uncounted, self.vocab_size, order), values.double().cpu().numpy())
+            (NgramCounts(keys.cpu().numpy(), uncounted, self.vocab_size, order), values.cpu().double().numpy())
             for order, keys, values in ((2, known.keys, known.values), (3, known.triple_keys, known.triple_values))
         ]
         return count_scores(deviations, runs, token_ids)

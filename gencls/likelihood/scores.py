@@ -30,7 +30,7 @@ class Scores:
     n_draws : ndarray of shape (N,), int64, optional
         Draws of each text, where they differ; NaN fills `samples` up behind them.
     count_scores : ndarray of shape (N, C), float64, nats, optional
-        What class tables say of the texts that stand beside the scorer; see `gencls.classifier.pool`.
+        What class tables that stand beside the scorer say of the texts; see `gencls.classifier.pool`.
     """
 
     samples: FloatArray

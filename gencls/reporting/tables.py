@@ -147,6 +147,7 @@ def cost_facts(diffusion: Mapping[str, Any], run: Mapping[str, Any]) -> Facts:
         ("forwards per text and class", _count(diffusion.get("forwards_per_text_per_class"))),
         *_draw_facts(diffusion.get("draws")),
         *_calibration_facts(diffusion.get("temperature") or {}),
+        *_pool_facts(run),
         ("bound of the steps that decide, own class", f"{number(diffusion.get('nats_per_token'))} nats per token"),
         ("unigram entropy", f"{number(diffusion.get('unigram_nats_per_token'))} nats per token"),
         ("evaluation, wall time", duration(run.get("wall_seconds"))),
@@ -162,6 +163,12 @@ def _verdict_facts(run: Mapping[str, Any]) -> Facts:
         f"decision loss of the validation texts {verdict['loss_before']:.3f} before it, {verdict['loss_after']:.3f}"
     )
     return [("class training", f"{'kept' if verdict['is_kept'] else 'taken back'}; {losses} after it")]
+
+
+def _pool_facts(run: Mapping[str, Any]) -> Facts:
+    """What class tables beside the network leave it to decide."""
+    weight = (run.get("scoring") or {}).get("network_weight")
+    return [] if weight is None else [("weight of the network beside its class tables", f"{weight:.2g}")]
 
 
 def _calibration_facts(temperature: Mapping[str, Any]) -> Facts:

@@ -69,7 +69,7 @@ class TrainConfig:
         See `ConditioningConfig`.
     counts_beside : bool
         The class tables stay out of the network, which learns the classes without them, and join it in the decision;
-        see `gencls.classifier.pool`. Otherwise they add to its logits.
+        see `gencls.classifier.pool`. Otherwise they add to its logits, and what it writes follows them too.
     class_dropout : float
         Share of class-stage texts trained without their class (modes ``conditional`` and ``prompt``).
     adapt_steps, class_steps : int
@@ -233,10 +233,10 @@ class TrainConfig:
             raise ValueError(three_parts("the path where levels are weighted", got, todo))
 
     def _check_beside(self) -> None:
-        # both judge by the network's likelihood alone, which is only a part of the decision
-        for name in ("target_flip_rate", "class_steps_must_help"):
+        # all judge by the network's likelihood alone, which is only a part of the decision
+        for name in ("target_flip_rate", "class_steps_must_help", "hybrid_weight"):
             if getattr(self, name):
-                todo = f"Leave one of them out: {name} judges by the network's likelihood alone."
+                todo = f"Leave {name} out, or train without counts_beside."
                 raise ValueError(three_parts(f"no {name} beside counts_beside", f"{getattr(self, name)!r}", todo))
 
     def _check_adaptive(self) -> None:

@@ -227,7 +227,7 @@ def _start_classes(denoiser: Denoiser, backbone: Backbone, label_names: Sequence
     _train_only_class_parts(denoiser, config)
     if config.counts_beside:
         denoiser.close_gate()
-        denoiser.use_training_tables(None, None)  # of every fold they would add nothing, and take their time
+        denoiser.use_training_tables(None, None)  # they would add nothing
 
 
 def _train_only_class_parts(denoiser: Denoiser, config: TrainConfig) -> None:

@@ -184,6 +184,13 @@ def test_a_run_without_its_rule_or_weights_is_damaged(broken, name):
         DiffusionClassifier.load(broken)
 
 
+@pytest.mark.parametrize("weight", ["x", float("nan"), -1.0, 0, True, None, float("inf")], ids=str)
+def test_a_weight_of_the_network_that_is_none(broken, weight):
+    edit(broken, lambda data: data.update(network_weight=weight))
+    with pytest.raises(ValueError, match=THREE_PARTS):
+        DiffusionClassifier.load(broken)
+
+
 SCORING = ("estimator", "order", "target_flip_rate", "level_weighting", "long_texts")
 
 

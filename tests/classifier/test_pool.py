@@ -17,9 +17,17 @@ OPTIONS = {"n_scored": 8, "precision": "float32", "n_folds": 4, "counts_beside":
 BESIDE = {"adapt_steps": 0, "class_steps": 2, "options": OPTIONS}
 
 
+def noisy(part, share=0.15):
+    """Texts with some labels exchanged: of texts that tell their classes apart, any weight decides alike."""
+    texts, labels = part
+    swapped = np.random.default_rng(3).random(len(labels)) < share
+    other = {"left": "right", "right": "left"}
+    return texts, [other[label] if swap else label for label, swap in zip(labels, swapped, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def beside(tiny, toy):
-    return tiny(**BESIDE).fit(*toy(80))
+    return tiny(**BESIDE).fit(*toy(80), calibration=noisy(toy(60, seed=2)))
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +135,24 @@ def test_tables_inside_are_no_evidence_of_their_own(trained, texts):
 
 def test_scores_without_the_tables_are_refused(beside, texts):
     ids = beside.scoring_ids(texts)
-    some = beside.score_ids(ids, classes=[0, 1])
-    assert some.count_scores is None
-    with pytest.raises(ValueError, match=r"^Expected scores with `count_scores`.*; got none\. Score under all"):
-        beside.log_proba_of(some)
+    plain = score_texts(beside.denoiser_, ids, beside.scoring_estimator(), seed=0, precision="float32")
+    with pytest.raises(ValueError, match=r"^Expected scores with `count_scores`.*; got none\. Score with"):
+        beside.log_proba_of(plain)
+
+
+@pytest.mark.parametrize("classes", [None, [0, 1], [1], [2, 0]], ids=str)
+def test_tables_are_of_the_classes_that_are_scored(beside, texts, classes):
+    ids = beside.scoring_ids(texts)
+    counts = np.column_stack([beside.denoiser_.count_scores(ids), np.zeros(len(ids))])
+    scores = beside.score_ids(ids, classes=classes)
+    np.testing.assert_array_equal(scores.count_scores, counts[:, classes or [0, 1]])
+    evidence = beside.evidence_of(scores)
+    np.testing.assert_array_equal(evidence, beside.network_weight_ * scores.samples + scores.count_scores[:, :, None])
 
 
 def test_the_weight_is_fitted_again_by_each_calibration(beside, toy):
     model = copy.copy(beside)
-    held = toy(60, seed=3)
+    held = noisy(toy(60, seed=3))
     ids = model.scoring_ids(held[0])
     scores = model.score_ids(ids)
     labels = model.encode_labels(held[1])
@@ -143,6 +160,7 @@ def test_the_weight_is_fitted_again_by_each_calibration(beside, toy):
     expected = fit_network_weight(own, scores.count_scores, labels, scores.n_tokens, model.log_prior_)
     assert model.calibrate(*held).network_weight_ == expected
     assert model.temperature_ != beside.temperature_
+    assert len({round(weight, 3) for weight in (1.0, beside.network_weight_, model.network_weight_)}) == 3
 
 
 def test_it_is_saved(beside, texts, tmp_path):
@@ -152,6 +170,25 @@ def test_it_is_saved(beside, texts, tmp_path):
     np.testing.assert_array_equal(again.predict_log_proba(texts), beside.predict_log_proba(texts))
 
 
-def test_a_rule_of_draws_is_refused_after_the_fit_too(beside):
+def test_a_rule_of_draws_is_refused_after_the_fit_too(beside, toy):
     with pytest.raises(ValueError, match="no target_flip_rate beside counts_beside"):
-        beside.set_target_flip_rate(0.01)
+        copy.copy(beside).set_target_flip_rate(0.01)
+    forgetful = copy.copy(beside).set_params(options={**OPTIONS, "counts_beside": False})
+    for ask in (
+        lambda: forgetful.set_target_flip_rate(0.01),
+        lambda: forgetful.set_params(target_flip_rate=0.01).calibrate(*toy(20)),
+    ):
+        with pytest.raises(ValueError, match=r"^Expected no target_flip_rate where class tables stand beside .*None\."):
+            ask()
+
+
+@pytest.mark.parametrize("mode", ["adapter", "prompt", "independent"])
+def test_all_modes_learn_beside_the_tables(tiny, toy, texts, mode):
+    model = tiny(**BESIDE, mode=mode, level_weighting="learned", long_texts="chunks").fit(*toy(60))
+    assert model.denoiser_.is_gate_closed
+    scores = model.score_samples_by_class(texts)
+    levels = model.level_weighting_.evidence(scores.steps)
+    expected = model.network_weight_ * levels + scores.count_scores[:, :, None]
+    np.testing.assert_array_equal(model.evidence_of(scores), expected)
+    one_by_one = [model.predict_log_proba([text])[0] for text in texts[:4]]
+    np.testing.assert_array_equal(one_by_one, model.predict_log_proba(texts)[:4])

@@ -46,6 +46,7 @@ BAD = [
     {"level_weighting": "uniform", "estimator": "elbo"},
     {"target_flip_rate": 0.01, "counts_beside": True},
     {"class_steps_must_help": True, "counts_beside": True},
+    {"hybrid_weight": 0.5, "counts_beside": True},
 ]
 
 
