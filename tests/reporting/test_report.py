@@ -199,6 +199,13 @@ def test_the_report_says_whether_the_class_training_was_kept(is_kept, told):
     assert "class training" not in dict(tables.cost_facts({}, {"training": {"classes": {"steps": 3}}}))
 
 
+def test_the_report_says_what_tables_beside_the_network_leave_it():
+    name = "weight of the network beside its class tables"
+    assert dict(tables.cost_facts({}, {"scoring": {"network_weight": 0.6512}}))[name] == "0.65"
+    for run in ({}, {"scoring": {"network_weight": None}}):
+        assert name not in dict(tables.cost_facts({}, run))
+
+
 def test_scores_of_the_first_version_replay(tmp_path):
     scores = make_scores()
     older = {name: value for name, value in scores.items() if name not in ("forwards", "n_forwards")}
