@@ -151,7 +151,8 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
     Returns
     -------
     evaluations, rows : list of dict
-        By data set and seed. A report that does not tell which texts were right can be compared with nothing: what it
+        By data set and seed. Rivals that an earlier evaluation of the same split had, and one here has not, stay. A
+        report that does not tell which texts were right can be compared with nothing: what it
         says of a data set and seed stands until the generative variant is evaluated here.
     """
     here = {(_place(row), row["variant"]) for row in evaluations}
@@ -163,10 +164,24 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
     if old:
         logger.info("kept from the earlier summary: %s", ", ".join(row["run"] for row in old))
     told = [row for row in report.get("evaluations", ()) if _place(row) in fixed]
-    free = [row for row in evaluations if _place(row) not in fixed]
+    free = [_with_earlier_rivals(row, report) for row in evaluations if _place(row) not in fixed]
     free += [_with_arrays(row) for row in old if _place(row) not in fixed]
     rows = [*compared(free), *(row for row in report.get("models", ()) if _place(row) in fixed)]
     return sorted([*free, *told], key=_order), sorted(rows, key=_place)
+
+
+def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
+    """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again."""
+    same = ("run", "variant", "split", "n_texts")
+    for told in report.get("evaluations", ()):
+        if "correct" in told and all(told[name] == row[name] for name in same):
+            missing = [name for name in told["models"] if name not in row["models"]]
+            if missing:
+                logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
+            known = _with_arrays(told)
+            parts = ("models", "correct")
+            return {**row, **{part: row[part] | {name: known[part][name] for name in missing} for part in parts}}
+    return row
 
 
 def _with_arrays(row: Row) -> Row:

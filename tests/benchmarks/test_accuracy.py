@@ -196,6 +196,24 @@ def test_a_run_here_is_compared_with_what_was_run_elsewhere(report, tmp_path):
     assert read(output, "results.json") == read(report, "results.json")
 
 
+@pytest.mark.parametrize("is_same_split", [True, False])
+def test_rivals_that_only_an_earlier_evaluation_had_stay_on_the_same_texts(report, tmp_path, is_same_split):
+    output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
+    shutil.copytree(report.parent / "runs" / "toy-generative-0", runs / "toy-generative-0")
+    before = read(output, "results.json")
+    (told,) = (row for row in before["evaluations"] if row["variant"] == "generative")
+    for part in ("models", "correct"):
+        told[part]["causal_per_class"] = told[part]["naive_bayes"]
+    if not is_same_split:
+        told["split"]["test"] += 1
+    write_json(output / "results.json", before)
+    summarise(runs, output, size="cpu", command="c")
+    rows = {row["model"]: row for row in read(output, "results.json")["models"]}
+    assert ("causal_per_class" in rows) is is_same_split
+    if is_same_split:
+        assert rows["causal_per_class"] == {**rows["naive_bayes"], "model": "causal_per_class"}
+
+
 def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):
     output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
     before = read(output, "results.json")
