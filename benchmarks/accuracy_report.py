@@ -28,9 +28,9 @@ _PAGE = """# Accuracy and calibration
 Made by `{command}` on {device}; every number of the tables is generated.
 "Generative": trained by the generative loss alone, decided by the likelihoods alone; nothing discriminative but two
 or three numbers of calibration, which move no decision. (On Rotten Tomatoes the class's counts stand beside the
-network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid": the same network, trained with
-the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration texts; a recipe's
-test split was scored once, and where another recipe had been scored before, the text says so.
+network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid": the same network,
+trained with the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration
+texts; a recipe's test split was scored once, and where another recipe had been scored before, the text says so.
 
 {in_short}
 

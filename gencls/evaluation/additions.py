@@ -136,7 +136,8 @@ def _check_same_rivals(ours: Mapping[str, Any], theirs: Mapping[str, Any], sourc
     differing = [name for name in SAME_DATA if ours["data"].get(name) != theirs["data"].get(name)]
     differing += [name for name in SAME_OPTIONS if ours["config"].get(name) != theirs["config"].get(name)]
     # a vocabulary that is made of the texts is made of those without labels, too
-    differing += ["unlabelled texts"] * (ours.get("unlabelled") != theirs.get("unlabelled"))
+    digests = [(record.get("unlabelled") or {}).get("digest") for record in (ours, theirs)]
+    differing += ["unlabelled texts"] * (digests[0] != digests[1])
     if differing:
         todo = "Fit the baselines again: --add."
         raise ValueError(three_parts("an evaluation of the same data and budgets", f"another {differing}", todo))

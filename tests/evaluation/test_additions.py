@@ -182,6 +182,15 @@ def test_rivals_of_other_data_or_budgets_are_not_taken_over(toy_run, at_once, be
     assert {name: (begun / name).read_bytes() for name in FILES} == before
 
 
+def test_the_same_unlabelled_texts_may_have_come_from_another_file(toy_run, at_once, begun, tmp_path):
+    ours, theirs = shutil.copytree(begun, tmp_path / "ours"), shutil.copytree(at_once, tmp_path / "theirs")
+    for folder, name in ((ours, "more.txt"), (theirs, "others.txt")):
+        facts = {**read_json(folder / "run.json"), "unlabelled": {"name": name, "texts": 3, "digest": "x"}}
+        write_json(folder / "run.json", facts)
+    take_baselines(toy_run, theirs, ours, ["nb_svm"])
+    assert "baseline_nb_svm" in load_scores(ours / "scores.npz")
+
+
 def test_only_what_is_there_and_no_part_of_a_run_is_taken_over(toy_run, at_once, begun, tmp_path):
     for name in ("naive_bayes_pairs", "encoder"):
         with pytest.raises(ValueError, match=f"out of naive_bayes, nb_svm; got {name}"):
