@@ -176,8 +176,9 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
     for told in report.get("evaluations", ()):
         if "correct" in told and all(told[name] == row[name] for name in same):
             missing = [name for name in told["models"] if name not in row["models"]]
-            if missing:
-                logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
+            if not missing:
+                return row
+            logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
             known = _with_arrays(told)
             parts = ("models", "correct")
             return {**row, **{part: row[part] | {name: known[part][name] for name in missing} for part in parts}}

@@ -163,13 +163,12 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     options = {"store": ScoreStore(folder / "scores"), "by_step": config.level_weighting != "bound"}
     ids = classifier.scoring_ids(part.texts)
     scores = classifier.score_ids(ids, **options)
-    by_counts = (classifier.denoiser_.count_scores(ids) + classifier.log_prior_).argmax(axis=1)
-    likelihood = mean_over_draws(scores.samples)
-    true = likelihood[np.arange(len(labels)), labels]
-    evidence = mean_over_draws(classifier.evidence_of(scores))
+    counts = classifier.denoiser_.count_scores(ids)
+    by_counts = (counts + classifier.log_prior_).argmax(axis=1)
+    true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
+    evidence = mean_over_draws(classifier.network_evidence(scores))
     if scores.count_scores is not None:  # the run's own weight was fitted to some of these texts
-        known = likelihood, scores.count_scores, labels, scores.n_tokens
-        evidence = pooled_by_others(*known, log_prior=classifier.log_prior_)
+        evidence = pooled_by_others(evidence, counts, labels, scores.n_tokens, log_prior=classifier.log_prior_)
     return {
         "held": {"evidence": evidence, "labels": labels, "lengths": scores.n_tokens},
         "log_prior": classifier.log_prior_,

@@ -95,7 +95,7 @@ class HeldOutMixin(ScoringMixin):
         if self.level_weighting == "learned":
             self.level_weighting_ = LevelWeighting.fit(scores.steps, labels, scores.n_tokens, self.log_prior_)
         if scores.count_scores is not None:
-            own = mean_over_draws(self._network_evidence(scores))
+            own = mean_over_draws(self.network_evidence(scores))
             args = scores.count_scores, labels, scores.n_tokens, self.log_prior_
             self.network_weight_ = fit_network_weight(own, *args)
             logger.info("counts beside the network, whose weight is %.2f", self.network_weight_)

@@ -178,10 +178,11 @@ class ScoringMixin:
             If levels are weighted and the scores have no steps, or tables stand beside the network and the scores are
             without them, of `score_texts`.
         """
-        own = self._network_evidence(scores)
+        own = self.network_evidence(scores)
         return pooled(own, scores.count_scores, self.network_weight_) if self.denoiser_.is_gate_closed else own
 
-    def _network_evidence(self, scores: Scores) -> FloatArray:
+    def network_evidence(self, scores: Scores) -> FloatArray:
+        """Return the network's part in `evidence_of`, (N, C, K), nats: all of it where no tables stand beside it."""
         if not self.level_weighting_.needs_steps or not len(scores.samples):
             return scores.samples
         if scores.steps is None:

@@ -20,6 +20,7 @@ from gencls.evaluation.rival_data import RivalData
 from gencls.evaluation.rivals import check_baselines
 from gencls.evaluation.runs import accelerator_name
 from gencls.evaluation.scores import read_digests, text_digest
+from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.reporting.evaluation import BASELINE_PREFIX, OWN_TABLES, evaluation_metrics, load_scores
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
@@ -136,8 +137,7 @@ def _check_same_rivals(ours: Mapping[str, Any], theirs: Mapping[str, Any], sourc
     differing = [name for name in SAME_DATA if ours["data"].get(name) != theirs["data"].get(name)]
     differing += [name for name in SAME_OPTIONS if ours["config"].get(name) != theirs["config"].get(name)]
     # a vocabulary that is made of the texts is made of those without labels, too
-    digests = [(record.get("unlabelled") or {}).get("digest") for record in (ours, theirs)]
-    differing += ["unlabelled texts"] * (digests[0] != digests[1])
+    differing += other_unlabelled(ours, theirs)
     if differing:
         todo = "Fit the baselines again: --add."
         raise ValueError(three_parts("an evaluation of the same data and budgets", f"another {differing}", todo))

@@ -29,7 +29,7 @@ from gencls.data.errors import three_parts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
 from gencls.data.text import normal_form
-from gencls.evaluation.seen_texts import note_unlabelled, texts_without_labels
+from gencls.evaluation.seen_texts import note_unlabelled, other_unlabelled, texts_without_labels
 from gencls.reporting.records import run_record
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import FINISHED
@@ -199,8 +199,7 @@ def _other_adaptation(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
 
 def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     differing = ["fingerprint"] * (one.get("fingerprint") != other["fingerprint"])
-    of_texts = [record.get("unlabelled", {}).get("digest") for record in (one, other)]  # no older run has any
-    differing += ["unlabelled texts"] * (of_texts[0] != of_texts[1])
+    differing += other_unlabelled(one, other)
     of_test = [[record["data"].get(name) for name in ("fresh_test", "n_test")] for record in (one, other)]
     return differing + ["test split"] * (of_test[0] != of_test[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gencls.data import TextSplit
 from gencls.data.errors import three_parts
@@ -57,3 +58,9 @@ def was_trained_on(run: Path, splits: Mapping[str, TextSplit]) -> Callable[[str]
     elif "unlabelled" in read_json(run / "run.json"):
         logger.warning("which texts trained %s unlabelled is not known: train it again, which only notes them", run)
     return lambda text: digest_of_form(text) in known
+
+
+def other_unlabelled(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return what to call the unlabelled texts of two records if they are not the same, whatever their files' names."""
+    digests = [(record.get("unlabelled") or {}).get("digest") for record in (one, other)]  # no older run has any
+    return ["unlabelled texts"] * (digests[0] != digests[1])
