@@ -11,7 +11,10 @@ from benchmarks.markdown import table
 from gencls.data.storage import read_json
 
 Row = Mapping[str, Any]
-_TEXT = """One change of a recipe, as it was at the study's time, on held-out texts, none of the test. Above zero in
+_HEADING = "# What buys how much"
+_PAGE = """{heading}
+
+One change of a recipe, as it was at the study's time, on held-out texts, none of the test. Above zero in
 points, the change is right more often than the recipe; below zero in nats, its decisions are surer of what is right.
 Here are the changes whose paired interval leaves zero out, in accuracy or in the decision's loss, the largest change of
 the loss first: {n_moved} of {n_rows}, where at most {n_chance:.1f} are expected by chance alone.
@@ -20,11 +23,12 @@ the loss first: {n_moved} of {n_rows}, where at most {n_chance:.1f} are expected
 
 Within chance of their recipe:
 
-{level}"""
+{level}
+"""
 
 
-def factors_section(folder: Path, size: str) -> str:
-    """Return the table of all studies below a folder of reports, in Markdown.
+def factors_page(folder: Path, size: str) -> str:
+    """Return the page on all studies below a folder of reports, in Markdown.
 
     Parameters
     ----------
@@ -35,7 +39,7 @@ def factors_section(folder: Path, size: str) -> str:
     """
     found = list(_rows(folder, size))
     if not found:
-        return "No study of factors is in this folder (`python -m benchmarks.accuracy_study`)."
+        return f"{_HEADING}\n\nNo study of factors is in this folder (`python -m benchmarks.accuracy_study`).\n"
     moved = sorted((one for one in found if is_beyond_chance(one[0])), key=lambda one: -abs(one[0]["loss_change"]))
     names = ["data", "change of the recipe", "accuracy, points [95 %]", "decision loss, nats [95 %]", "texts"]
     cells = (
@@ -45,7 +49,8 @@ def factors_section(folder: Path, size: str) -> str:
     for row, change, link in found:
         if not is_beyond_chance(row):
             within.setdefault(link, []).append(change)
-    return _TEXT.format(
+    return _PAGE.format(
+        heading=_HEADING,
         n_moved=len(moved),
         n_rows=len(found),
         n_chance=2 * 0.05 * len(found),  # two intervals each

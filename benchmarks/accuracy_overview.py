@@ -1,17 +1,23 @@
-"""All models on all data sets in one table, before the tables that have a row for each."""
+"""The tables of the first page: all models on all data sets, the encoder beside ours, and calibration errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.accuracy_figures import by_model, data_title, title
-from benchmarks.accuracy_results import outcome
+import numpy as np
+
+from benchmarks.accuracy_figures import OWN, by_model, data_title, title
+from benchmarks.accuracy_results import mean_and_half, outcome
+from benchmarks.accuracy_tables import percent, place_name
 from benchmarks.markdown import table
 
 Row = Mapping[str, Any]
 #: A rival above the generative model, and one below it.
 _ARROWS = {"loses": " ↑", "wins": " ↓"}
+_ENCODER = "encoder"
+#: Models whose calibration errors stand beside each other.
+_CALIBRATED = ("diffusion", "hybrid", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", _ENCODER)
 
 
 def overview_table(rows: Sequence[Row]) -> str:
@@ -23,7 +29,7 @@ def overview_table(rows: Sequence[Row]) -> str:
         Of `benchmarks.accuracy_results.joined`; a cell is the mean over the seeds of a model and data set.
     """
     data = {name: by_model(rows, name) for name in dict.fromkeys(row["data"] for row in rows)}
-    models = dict.fromkeys(row["model"] for row in rows)
+    models = sorted(dict.fromkeys(row["model"] for row in rows), key=lambda model: model not in OWN)
     names = ["", *(data_title(name, found) for name, found in data.items())]
     return table(names, ([title(model), *(_cell(model, found) for found in data.values())] for model in models))
 
@@ -47,3 +53,66 @@ def _arrow(rows: Sequence[Row]) -> str:
     """Whether a rival is above or below the generative model beyond chance, with each of the seeds that have it."""
     outcomes = {outcome(row) for row in rows if row["model"] != "diffusion"}
     return _ARROWS.get(outcomes.pop(), "") if len(outcomes) == 1 else ""
+
+
+def encoder_table(rows: Sequence[Row], evaluations: Sequence[Row]) -> str:
+    """Return the generative and the hybrid model beside the encoder of the same texts, in Markdown.
+
+    Parameters
+    ----------
+    rows, evaluations : sequence of dict
+        Of `benchmarks.accuracy_results.joined`. Where these tell no single texts, the hybrid's lead has no interval.
+    """
+    correct = {(row["variant"], place_name(row)): row["correct"] for row in evaluations if "correct" in row}
+    cells = []
+    for place, models in _by_place(rows).items():
+        if _ENCODER not in models:
+            continue
+        encoder, hybrid = models[_ENCODER], models.get("hybrid")
+        shown = [percent(encoder["accuracy"]), percent(models["diffusion"]["accuracy"])]
+        shown += [_lead(encoder["ahead"], encoder["ahead_high"] - encoder["ahead"])]
+        if hybrid is None:
+            shown += ["–", ""]
+        else:
+            lead, half = hybrid["accuracy"] - encoder["accuracy"], None
+            if ("hybrid", place) in correct:
+                lead, half = _paired(correct["hybrid", place]["diffusion"], correct["generative", place][_ENCODER])
+            shown += [percent(hybrid["accuracy"]), _lead(lead, half)]
+        cells.append([place, *shown])
+    return table(["data", "encoder", "generative", "ahead by", "hybrid", "ahead by"], cells)
+
+
+def _by_place(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """The models of each data set and seed."""
+    places: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        places.setdefault(place_name(row), {})[row["model"]] = row
+    return places
+
+
+def _paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    return mean_and_half(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
+
+
+def _lead(mean: float, half: float | None) -> str:
+    """By how many points a model is ahead, with the interval where it is known; bold where it leaves zero out."""
+    if half is None:
+        return f"{100 * mean:+.1f}"
+    shown = f"{100 * mean:+.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]"
+    return f"**{shown}**" if abs(mean) > half else shown
+
+
+def calibration_table(rows: Sequence[Row]) -> str:
+    """Return calibration errors in percent in Markdown: a row for each data set and seed; rows as `overview_table`."""
+    places = _by_place(rows)
+    there = [model for model in _CALIBRATED if any(model in models for models in places.values())]
+    names = ["data", *map(title, there)]
+    return table(names, ([place, *(_error(models.get(model)) for model in there)] for place, models in places.items()))
+
+
+def _error(row: Row | None) -> str:
+    """A calibration error beside the upper end of its null."""
+    if row is None:
+        return "–"
+    shown = f"{percent(row['ece'])} ({percent(row['ece_null_high'])})"
+    return f"**{shown}**" if row["ece"] > row["ece_null_high"] else shown

@@ -1,4 +1,4 @@
-"""The page, the figures and the targets of `benchmarks.accuracy`."""
+"""The first page, the figures and the targets of `benchmarks.accuracy`; the other pages are made beside it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy_figures as figures
-from benchmarks.accuracy_factors import factors_section
-from benchmarks.accuracy_figures import title
-from benchmarks.accuracy_overview import overview_table
-from benchmarks.accuracy_results import Row, outcome, plain_rows
+from benchmarks.accuracy_factors import factors_page
+from benchmarks.accuracy_overview import calibration_table, encoder_table, overview_table
+from benchmarks.accuracy_results import Row, plain_rows
+from benchmarks.accuracy_tables import tables_page
 from benchmarks.accuracy_targets import report_folder, target_rows
-from benchmarks.markdown import table, targets_table
+from benchmarks.markdown import targets_table
 from gencls.data.storage import read_json, write_atomic, write_json
-from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
 from gencls.reporting.plots import to_png
 from gencls.reporting.records import write_targets
-from gencls.reporting.tables import p_value
 
-#: Gain over the unigram below which a model is none of language, in nats per token.
-LITTLE_CONTEXT = 0.1
 _SECTION = "\n## "
 CONCLUSIONS = Path(__file__).with_name("accuracy_conclusions.md")
 _PAGE = """# Accuracy and calibration
@@ -41,71 +37,47 @@ texts; a recipe's test split was scored once, and where another recipe had been 
 ## At a glance
 
 Share of test texts classified rightly, in percent, mean over the seeds. Bold: the best of the data set. An arrow: above
-(↑) or below (↓) the generative model beyond chance, with each of the seeds; the intervals are in the tables further on.
+(↑) or below (↓) the generative model beyond chance, with each of the seeds.
 
 {overview}
 
-## Data
+## Where the encoder wins, and where the generative model
 
-{data}
+The same backbone fine-tuned to discriminate, on the same tokens, against both ways to train the generative one: points
+by which these are ahead on the same test texts, with the 95 % interval of the paired difference (none where an older
+evaluation does not tell single texts). Bold: beyond chance.
 
-## Accuracy
-
-Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
-same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
-words, NB-SVM and TF-IDF see the full text, all others the same cut tokens; the encoder, with all its layers, sees as
-many training texts as both stages of the generative model together. One training of each model and seed: intervals are
-over test texts alone. "With unlabelled texts": test texts that are not scored train without their labels, with classes
-that a model of the labelled texts gives them, once; so do the rivals (self-training), but causal ones.
-
-{accuracy}
+{encoder}
 
 ![accuracy by data set and model](accuracy.png)
 
-## Where which one wins
+## Are its probabilities frequencies?
 
-A model wins where the interval of the paired difference leaves zero out.
-
-{wins}
-
-## What buys how much
-
-{factors}
-
-## Language model or linear classifier in disguise?
-
-Nats per token of test texts, at most {n_bound} of them, under their own class ({steps} path steps), beside the unigram
-of the training texts. A good accuracy at the unigram's entropy is a linear classifier in disguise.
-
-{language}
-
-## Calibration
-
-After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
-calibrated model of the same confidences would land ("null"). Drawing texts again raises the ECE, so that its
-own interval lies too high and can leave out the value itself: judge by the null.
+Calibration error (ECE, 15 bins of equal mass) in percent, after the same kind of calibration; beside it the largest
+that a perfectly calibrated model of the same confidences would show in 97.5 of 100 samples of as many texts. Bold: more
+than that.
 
 {calibration}
 
 ![ECE beside its null](calibration.png)
 
-Other ways to calibrate the generative and the hybrid scores, fitted on the same calibration texts; ECE also from the
-shortest to the longest quarter of the test texts:
+## Read on
 
-{methods}
+{pages}
+"""
+#: The pages of a report's folder and what they tell, in the order of reading; those of studies follow.
+_PAGES = {
+    "findings.md": "what was found on each data set, what did not work, and which test texts were scored before",
+    "tables.md": "all numbers: each model with intervals, language model or not, calibration in six ways, costs",
+    "factors.md": "what buys how much: every change of a recipe that was studied on held-out texts",
+    "few-shot-*.md": "accuracy against the number of labelled texts",
+    "shift.md": "from reviews to sentences and back",
+}
+_FINDINGS = """# Accuracy and calibration: what was found
 
-Accuracy and mean confidence from the shortest to the longest quarter of the texts, generative variant:
+Written by hand about the numbers of [README.md](README.md), [tables.md](tables.md) and [factors.md](factors.md).
 
-{lengths}
-
-## Costs
-
-Operations are estimates from the numbers of weights, tokens and features (`gencls/evaluation/costs.py`); minutes and
-rates are of one machine, which had other work to do at times.
-
-{costs}
-
-{in_detail}
+{findings}
 """
 
 
@@ -117,7 +89,7 @@ def write_report(
     *,
     size: str,
 ) -> Path:
-    """Write results.json, targets.json, run.json, the figures and README.md; returns the page's path.
+    """Write results.json, targets.json, run.json, the figures and the pages; returns the first page's path.
 
     Parameters
     ----------
@@ -135,16 +107,20 @@ def write_report(
     """
     if not rows:
         raise ValueError("Expected an evaluation to summarise; got none. Run the benchmark without --summary first.")
-    targets = target_rows(rows, str(record["command"]), size=size, on_gpu=_on_gpu(output))
+    command = str(record["command"])
+    targets = target_rows(rows, command, size=size, on_gpu=_on_gpu(output))
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", {"evaluations": plain_rows(evaluations), "models": rows})
     write_json(output / "run.json", record)
     write_targets(output / "targets.json", targets)
     for name, figure in {"accuracy": figures.plot_accuracy(rows), "calibration": figures.plot_ece(rows)}.items():
         write_atomic(output / f"{name}.png", to_png(figure))
-    said = CONCLUSIONS.read_text(encoding="utf-8").strip() if size == "cpu" else ""
-    factors = factors_section(output, size)
-    return write_atomic(output / "README.md", page(rows, evaluations, targets, record, factors, said))
+    in_short, findings = _conclusions(size)
+    write_atomic(output / "tables.md", tables_page(rows, evaluations, command))
+    write_atomic(output / "factors.md", factors_page(output, size))
+    if findings:
+        write_atomic(output / "findings.md", _FINDINGS.format(findings=findings))
+    return write_atomic(output / "README.md", page(rows, evaluations, targets, command, in_short, output))
 
 
 def _on_gpu(output: Path) -> dict[str, Any] | None:
@@ -158,138 +134,40 @@ def _on_gpu(output: Path) -> dict[str, Any] | None:
     }
 
 
+def _conclusions(size: str) -> tuple[str, str]:
+    """The first section of the conclusions, for the first page, and the others."""
+    if size != "cpu":
+        return "", ""
+    in_short, heading, others = CONCLUSIONS.read_text(encoding="utf-8").strip().partition(_SECTION)
+    return in_short.strip(), (heading + others).strip()
+
+
 def page(
     rows: Sequence[Row],
     evaluations: Sequence[Row],
     targets: Sequence[Mapping[str, Any]],
-    record: Mapping[str, Any],
-    factors: str,
-    conclusions: str,
+    command: str,
+    in_short: str,
+    output: Path,
 ) -> str:
-    """Return the page in Markdown: the first section of the conclusions before the tables, the others after them."""
-    in_short, heading, others = conclusions.partition(_SECTION)
-    generative = [row for row in evaluations if row["variant"] == "generative"]
-    of_data = ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority"]
-    of_language = ["data", "variant", "nats/token", "unigram", "gain", "reads context"]
+    """Return the first page in Markdown; `output`: the folder whose other pages it names."""
     return _PAGE.format(
-        command=record["command"],
+        command=command,
         device=", ".join(sorted({row["device"] for row in evaluations})),
-        in_short=in_short.strip(),
-        in_detail=(heading + others).strip(),
-        factors=factors,
-        overview=overview_table(rows),
+        in_short=in_short,
         targets=targets_table(targets),
-        data=table(of_data, map(_data, generative)),
-        accuracy=table(
-            ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
-            (_accuracy(row, _best(rows, row)) for row in rows),
-        ),
-        wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _by_data(rows))),
-        steps=BOUND_STEPS,
-        n_bound=BOUND_TEXTS,
-        language=table(of_language, map(_language, evaluations)),
-        calibration=table(
-            ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)
-        ),
-        methods=table(
-            ["data", "variant", "method", "NLL", "Brier", "ECE", "null", "smooth ECE", "ECE by quarter"],
-            (_method(row, one) for row in evaluations for one in row["calibration"]),
-        ),
-        lengths=table(
-            ["data", "shortest", "", "", "longest"],
-            ([place_name(row), *map(_quarter, row["lengths"])] for row in generative),
-        ),
-        costs=table(
-            ["data", "model", "training, min", "training, GFLOP", "MFLOP a text", "test texts/s"],
-            _costs(rows, evaluations),
-        ),
+        overview=overview_table(rows),
+        encoder=encoder_table(rows, evaluations),
+        calibration=calibration_table(rows),
+        pages="\n".join(_links(output)),
     )
 
 
-def place_name(row: Row) -> str:
-    """Return a row's data set, and its seed if that is not the first."""
-    return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a share in percent."""
-    return "–" if value is None else f"{100 * value:.{digits}f}"
-
-
-def _data(row: Row) -> list[str]:
-    split = row["split"]
-    kept = f"{split['max_length']}, {split['truncation']}"
-    sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
-    cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
-    return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
-
-
-def _best(rows: Sequence[Row], row: Row) -> float:
-    return max(other["accuracy"] for other in rows if place_name(other) == place_name(row))
-
-
-def _accuracy(row: Row, best: float) -> list[str]:
-    value = percent(row["accuracy"])
-    shown = f"**{value}**" if row["accuracy"] == best else value
-    interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
-    if row["model"] == "diffusion":
-        return [place_name(row), title(row["model"]), interval, "", ""]
-    low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
-    p = p_value(row["mcnemar_p"])
-    return [place_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
-
-
-def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
-    names = dict.fromkeys(place_name(row) for row in rows)
-    return [[row for row in rows if place_name(row) == name and row["model"] != "diffusion"] for name in names]
-
-
-def _wins(rows: Sequence[Row]) -> list[str]:
-    groups: dict[str, list[str]] = {"wins": [], "loses": [], "undecided": []}
-    for row in rows:
-        groups[outcome(row)].append(title(row["model"]))
-    return [place_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
-
-
-def _language(row: Row) -> list[str]:
-    gain = row["gain_over_unigram"]
-    reads = "yes" if gain >= LITTLE_CONTEXT else "no: a linear classifier in disguise"
-    nats = [f"{row[name]:.2f}" for name in ("nats_per_token", "unigram_nats_per_token")]
-    return [place_name(row), row["variant"], *nats, f"{gain:.2f}", reads]
-
-
-def _calibration(row: Row) -> list[str]:
-    interval = f"{percent(row['ece'])} [{percent(row['ece_low'])}, {percent(row['ece_high'])}]"
-    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
-    before = percent((row.get("uncalibrated") or {}).get("ece"))
-    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
-    return [place_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
-
-
-def _method(evaluation: Row, row: Row) -> list[str]:
-    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
-    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}", percent(row["ece"]), null, percent(row["smece"])]
-    told = [place_name(evaluation), evaluation["variant"], row["method"]]
-    return [*told, *scores, " ".join(map(percent, row["quarters"]))]
-
-
-def _quarter(row: Row) -> str:
-    bounds = f"{row['shortest']}-{row['longest']}"
-    return f"{percent(row['accuracy'])} ({percent(row['confidence'])}; {bounds} tokens)"
-
-
-def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
-    rates = {(row["data"], row["seed"], row["variant"]): row["texts_per_second"] for row in evaluations}
-    cells = []
-    for row in rows:
-        variant = figures.OWN.get(row["model"])
-        rate = rates.get((row["data"], row["seed"], variant))
-        minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
-        flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]
-        cells.append([place_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
-    return cells
-
-
-def _scaled(value: float | None, unit: float) -> str:
-    """A number with three digits that count, in a unit."""
-    return "–" if value is None else f"{float(f'{value / unit:.3g}'):,g}"
+def _links(output: Path) -> list[str]:
+    """The other pages that are there, each with what it tells."""
+    studies = sorted(path.relative_to(output).as_posix() for path in output.rglob("study-*.md"))
+    found = ((path.name, said) for pattern, said in _PAGES.items() for path in sorted(output.glob(pattern)))
+    told = [f"- [{name}]({name}): {said}." for name, said in found]
+    if not studies:
+        return told
+    return [*told, f"- the studies of factors: {', '.join(f'[{name}]({name})' for name in studies)}."]

@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.accuracy import DONE, EVALUATION, check_same_recipe
 from benchmarks.accuracy_figures import title
 from benchmarks.accuracy_recipes import RIVALS, task
-from benchmarks.accuracy_report import percent, place_name
 from benchmarks.accuracy_results import Row, collect, compared
+from benchmarks.accuracy_tables import percent, place_name
 from benchmarks.accuracy_targets import report_folder
 from benchmarks.commands import as_typed
 from benchmarks.markdown import table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +58,9 @@ def test_the_summary_is_of_both_variants_and_the_rivals(report):
         assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
         assert row["ahead"] == pytest.approx(rows[0]["accuracy"] - row["accuracy"], abs=1e-12)
         assert row["ahead_low"] <= row["ahead"] <= row["ahead_high"]
-    page = (report / "README.md").read_text(encoding="utf-8")
-    assert all(f"{100 * row['accuracy']:.1f}" in page for row in rows)
+    for name in ("README.md", "tables.md"):
+        page = (report / name).read_text(encoding="utf-8")
+        assert all(f"{100 * row['accuracy']:.1f}" in page for row in rows)
     assert (report / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert (report / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
@@ -327,15 +329,22 @@ def test_a_target_of_the_gpu_is_read_from_its_report(runs, tmp_path):
 
 
 def test_the_conclusions_are_of_the_numbers_of_the_cpu(runs, tmp_path):
-    told = {
-        size: summarise(runs, tmp_path / size, size=size, command="c").read_text(encoding="utf-8")
-        for size in ("cpu", "gpu")
-    }
+    for size in ("cpu", "gpu"):
+        summarise(runs, tmp_path / size, size=size, command="c")
+    pages = {path.relative_to(tmp_path).as_posix(): path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.md")}
     headings = [line for line in CONCLUSIONS.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
-    assert [told["cpu"].count(heading) for heading in headings] == [1, 1]
-    assert [told["gpu"].count(heading) for heading in headings] == [0, 0]
-    places = [told["cpu"].index(heading) for heading in (headings[0], "## Targets", "## Costs", headings[1])]
-    assert places == sorted(places), "in short before the tables, in detail after them"
+    first, findings = pages["cpu/README.md"], pages["cpu/findings.md"]
+    assert first.index(headings[0]) < first.index("## Targets"), "in short before the tables"
+    assert [line for line in findings.splitlines() if line.startswith("## ")] == headings[1:]
+    assert "gpu/findings.md" not in pages
+    assert not any(heading in pages["gpu/README.md"] for heading in headings)
+
+
+def test_the_first_page_names_the_others_and_its_links_lead_somewhere(report):
+    text = (report / "README.md").read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\(([^)]+)\)", text.partition("## Read on")[2]))
+    assert links == {"tables.md", "factors.md", "findings.md"}
+    assert all((report / name).exists() for name in links)
 
 
 def test_conclusions_are_written_beside_the_benchmark():
@@ -354,7 +363,7 @@ def test_ways_to_calibrate_replay_from_the_kept_scores(runs, report):
         assert rows[f"{by_length}, lapses"]["nll"] == pytest.approx(own["nll"], rel=1e-6)
         assert rows["none"]["nll"] == pytest.approx(own["uncalibrated"]["nll"], rel=1e-9)
         assert all(len(row["quarters"]) == 4 for row in rows.values())
-    assert "temperature by length" in (report / "README.md").read_text(encoding="utf-8")
+    assert "temperature by length" in (report / "tables.md").read_text(encoding="utf-8")
 
 
 def test_calibration_helps_where_the_scores_are_too_sure():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.accuracy_factors import factors_section, is_beyond_chance
+from benchmarks.accuracy_factors import factors_page, is_beyond_chance
 from benchmarks.accuracy_study_report import BASE, write_study
 from gencls.training.config import TrainConfig
 
@@ -51,7 +51,7 @@ def folder(tmp_path):
 
 
 def test_beyond_chance_in_accuracy_or_loss_the_largest_first(folder):
-    lines = [line for line in factors_section(folder, "cpu").splitlines() if line.startswith("| [")]
+    lines = [line for line in factors_page(folder, "cpu").splitlines() if line.startswith("| [")]
     assert [line.split(" | ")[:4] for line in lines] == [
         [
             "| [other/toy](other/study-toy.md)",
@@ -64,7 +64,7 @@ def test_beyond_chance_in_accuracy_or_loss_the_largest_first(folder):
 
 
 def test_the_others_are_named_and_all_are_counted(folder):
-    text = factors_section(folder, "cpu")
+    text = factors_page(folder, "cpu")
     assert f"- [toy](study-toy.md): n_mc_samples {RECIPE['n_mc_samples']} → 8." in text
     assert "2 of 3, where at most 0.3 are expected by chance alone" in " ".join(text.split())
     assert (folder / "study-toy.md").exists() and (folder / "other" / "study-toy.md").exists()  # the links lead there
@@ -78,4 +78,4 @@ def test_either_interval_in_either_direction(ahead, loss, is_moved):
 
 
 def test_a_folder_without_studies_says_how_to_make_one(tmp_path):
-    assert "python -m benchmarks.accuracy_study" in factors_section(tmp_path, "cpu")
+    assert "python -m benchmarks.accuracy_study" in factors_page(tmp_path, "cpu")

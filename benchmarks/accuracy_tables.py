@@ -1,0 +1,204 @@
+"""The tables of `benchmarks.accuracy` with a row for each data set, seed and model: `tables.md` of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.accuracy_figures import OWN, title
+from benchmarks.accuracy_results import outcome
+from benchmarks.markdown import table
+from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
+from gencls.reporting.tables import p_value
+
+Row = Mapping[str, Any]
+#: Gain over the unigram below which a model is none of language, in nats per token.
+LITTLE_CONTEXT = 0.1
+_PAGE = """# Accuracy and calibration: all numbers
+
+Made by `{command}`, with the page that says what they mean, [README.md](README.md).
+
+## Data
+
+{data}
+
+## Accuracy
+
+Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
+same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
+words, NB-SVM and TF-IDF see the full text, all others the same cut tokens; the encoder, with all its layers, sees as
+many training texts as both stages of the generative model together. One training of each model and seed: intervals are
+over test texts alone. "With unlabelled texts": test texts that are not scored train without their labels, with classes
+that a model of the labelled texts gives them, once; so do the rivals (self-training), but causal ones.
+
+{accuracy}
+
+## Where which one wins
+
+A model wins where the interval of the paired difference leaves zero out.
+
+{wins}
+
+## Language model or linear classifier in disguise?
+
+Nats per token of test texts, at most {n_bound} of them, under their own class ({steps} path steps), beside the unigram
+of the training texts. A good accuracy at the unigram's entropy is a linear classifier in disguise.
+
+{language}
+
+## Calibration
+
+After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
+calibrated model of the same confidences would land ("null"). Drawing texts again raises the ECE, so that its
+own interval lies too high and can leave out the value itself: judge by the null.
+
+{calibration}
+
+Other ways to calibrate the generative and the hybrid scores, fitted on the same calibration texts; ECE also from the
+shortest to the longest quarter of the test texts:
+
+{methods}
+
+Accuracy and mean confidence from the shortest to the longest quarter of the texts, generative variant:
+
+{lengths}
+
+## Costs
+
+Operations are estimates from the numbers of weights, tokens and features (`gencls/evaluation/costs.py`); minutes and
+rates are of one machine, which had other work to do at times.
+
+{costs}
+"""
+
+
+def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -> str:
+    """Return the page in Markdown.
+
+    Parameters
+    ----------
+    rows, evaluations : sequence of dict
+        Of `benchmarks.accuracy_results.joined`.
+    command : str
+    """
+    generative = [row for row in evaluations if row["variant"] == "generative"]
+    return _PAGE.format(
+        command=command,
+        data=table(
+            ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority"], map(_data, generative)
+        ),
+        accuracy=table(
+            ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
+            (_accuracy(row, _best(rows, row)) for row in rows),
+        ),
+        wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _by_data(rows))),
+        steps=BOUND_STEPS,
+        n_bound=BOUND_TEXTS,
+        language=table(
+            ["data", "variant", "nats/token", "unigram", "gain", "reads context"], map(_language, evaluations)
+        ),
+        calibration=table(
+            ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)
+        ),
+        methods=table(
+            ["data", "variant", "method", "NLL", "Brier", "ECE", "null", "smooth ECE", "ECE by quarter"],
+            (_method(row, one) for row in evaluations for one in row["calibration"]),
+        ),
+        lengths=table(
+            ["data", "shortest", "", "", "longest"],
+            ([place_name(row), *map(_quarter, row["lengths"])] for row in generative),
+        ),
+        costs=table(
+            ["data", "model", "training, min", "training, GFLOP", "MFLOP a text", "test texts/s"],
+            _costs(rows, evaluations),
+        ),
+    )
+
+
+def place_name(row: Row) -> str:
+    """Return a row's data set, and its seed if that is not the first."""
+    return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share in percent."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _data(row: Row) -> list[str]:
+    split = row["split"]
+    kept = f"{split['max_length']}, {split['truncation']}"
+    sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
+    cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
+    return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
+
+
+def _best(rows: Sequence[Row], row: Row) -> float:
+    return max(other["accuracy"] for other in rows if place_name(other) == place_name(row))
+
+
+def _accuracy(row: Row, best: float) -> list[str]:
+    value = percent(row["accuracy"])
+    shown = f"**{value}**" if row["accuracy"] == best else value
+    interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
+    if row["model"] == "diffusion":
+        return [place_name(row), title(row["model"]), interval, "", ""]
+    low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
+    p = p_value(row["mcnemar_p"])
+    return [place_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
+
+
+def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
+    names = dict.fromkeys(place_name(row) for row in rows)
+    return [[row for row in rows if place_name(row) == name and row["model"] != "diffusion"] for name in names]
+
+
+def _wins(rows: Sequence[Row]) -> list[str]:
+    groups: dict[str, list[str]] = {"wins": [], "loses": [], "undecided": []}
+    for row in rows:
+        groups[outcome(row)].append(title(row["model"]))
+    return [place_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
+
+
+def _language(row: Row) -> list[str]:
+    gain = row["gain_over_unigram"]
+    reads = "yes" if gain >= LITTLE_CONTEXT else "no: a linear classifier in disguise"
+    nats = [f"{row[name]:.2f}" for name in ("nats_per_token", "unigram_nats_per_token")]
+    return [place_name(row), row["variant"], *nats, f"{gain:.2f}", reads]
+
+
+def _calibration(row: Row) -> list[str]:
+    interval = f"{percent(row['ece'])} [{percent(row['ece_low'])}, {percent(row['ece_high'])}]"
+    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
+    before = percent((row.get("uncalibrated") or {}).get("ece"))
+    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
+    return [place_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
+
+
+def _method(evaluation: Row, row: Row) -> list[str]:
+    null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
+    scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}", percent(row["ece"]), null, percent(row["smece"])]
+    told = [place_name(evaluation), evaluation["variant"], row["method"]]
+    return [*told, *scores, " ".join(map(percent, row["quarters"]))]
+
+
+def _quarter(row: Row) -> str:
+    bounds = f"{row['shortest']}-{row['longest']}"
+    return f"{percent(row['accuracy'])} ({percent(row['confidence'])}; {bounds} tokens)"
+
+
+def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
+    rates = {(row["data"], row["seed"], row["variant"]): row["texts_per_second"] for row in evaluations}
+    cells = []
+    for row in rows:
+        variant = OWN.get(row["model"])
+        rate = rates.get((row["data"], row["seed"], variant))
+        minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
+        flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]
+        cells.append([place_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
+    return cells
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    """A number with three digits that count, in a unit."""
+    return "–" if value is None else f"{float(f'{value / unit:.3g}'):,g}"
