@@ -23,7 +23,7 @@ from gencls.classifier.bayes import log_posterior, mean_over_draws
 from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.isotonic import fit_isotonic
-from gencls.classifier.pool import fit_network_weight
+from gencls.classifier.pool import fit_network_weight, pooled
 from gencls.data.storage import write_atomic
 from gencls.evaluation.runs import load_run_data, names_of
 from gencls.likelihood.store import ScoreStore
@@ -130,7 +130,8 @@ def pooled_by_others(
     evidence = np.empty_like(network)
     for others, fold in _folds(labels):
         known = (values[others] for values in (network, count_scores, labels, lengths))
-        evidence[fold] = fit_network_weight(*known, log_prior) * network[fold] + count_scores[fold]
+        weight = fit_network_weight(*known, log_prior)
+        evidence[fold] = pooled(network[fold][:, :, None], count_scores[fold], weight)[:, :, 0]
     return evidence
 
 

@@ -49,7 +49,11 @@ def pooled(samples: FloatArray, count_scores: FloatArray | None, weight: float) 
     if count_scores is None:
         todo = "Score with `DiffusionClassifier.score_ids`."
         raise ValueError(three_parts("scores with `count_scores`, which stand beside the network", "none", todo))
-    return np.asarray(weight * samples + count_scores[:, :, None])
+    return _pool(samples, count_scores[:, :, None], weight)
+
+
+def _pool(network: FloatArray, count_scores: FloatArray, weight: float) -> FloatArray:
+    return np.asarray(weight * network + count_scores)
 
 
 def fit_network_weight(
@@ -86,7 +90,7 @@ def fit_network_weight(
     weights, rows = prior_weights(labels, prior), np.arange(len(labels))
 
     def loss(log_weight: float) -> float:
-        evidence = np.exp(log_weight) * own + beside
+        evidence = _pool(own, beside, float(np.exp(log_weight)))
         temperature = fit_temperature(evidence, labels, n_tokens, prior)
         log_proba = temperature.log_proba(evidence, n_tokens, prior)[rows, labels]
         return float(-weights @ log_proba + 0.5 * (log_weight / LOG_WEIGHT_PRIOR_SD) ** 2)

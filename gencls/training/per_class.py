@@ -141,12 +141,11 @@ def train_denoiser(
     classes = _train_classes(denoiser, stages["classes"], validation, plan, config, folder, stage_options)
     denoiser.use_training_tables(None, None)
     denoiser.eval()
-    n_class_examples = plan["class_steps"] * config.batch_size
     record = {
         "adapt": adapted,
         "classes": classes,
         "plan": plan,
-        "class_budget": token_budget(stages["classes"].first(n_class_examples)),
+        "class_budget": token_budget(stages["classes"].first(plan["class_steps"] * config.batch_size)),
         "smoothing": smoothing,
         "head_gain_nats": head_gain,
         "bf16": bf16,
