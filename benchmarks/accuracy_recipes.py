@@ -139,6 +139,8 @@ _COUNTS_BESIDE = {
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
+#: Classes of a text in that loss where there are more: each is a pass over the vocabulary.
+_HYBRID_CLASSES = {"r52": 8, "20ng": 8}
 
 
 def with_unlabelled_texts(data: str) -> str:
@@ -189,7 +191,9 @@ def task(
         changes = {name: value for name, value in changes.items() if name not in FROM_SCRATCH}
         changes |= {"backbone": backbone, "backbone_layers": None}
     config = replace(preset(_PRESETS[size], seed=seed), **changes)
-    of_variant = _HYBRID if variant == "hybrid" else _COUNTS_BESIDE.get((size, data), {})
+    of_variant = _COUNTS_BESIDE.get((size, data), {})
+    if variant == "hybrid":
+        of_variant = {**_HYBRID, "hybrid_classes": _HYBRID_CLASSES.get(data)}
     config = replace(config, **of_variant)
     rivals = () if variant == "hybrid" else RIVALS
     return Task(data, variant, config, rivals, n_test)

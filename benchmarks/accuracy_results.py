@@ -71,13 +71,14 @@ def _own_costs(weights: Path, run: Mapping[str, Any], own: Mapping[str, Any], sc
         sizes = DenoiserSizes.of({name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
     config, length = run["config"], float(np.mean(scores["n_tokens"]))
     n_classes, n_scored = len(scores["class_names"]), min(config["n_scored"], length)
+    n_decided_classes = min(config.get("hybrid_classes") or n_classes, n_classes)
     rows = {name: run["training"][name]["steps"] * config["batch_size"] for name in ("adapt", "classes")}
     n_rows = sum(rows.values())
     decided = rows["classes"] * n_scored if config["hybrid_weight"] > 0 else 0.0
     return {
         "train_seconds": run["training"]["seconds"],
         "train_flops": denoiser_training_flops(
-            sizes, n_rows * length, n_rows * n_scored, n_decided=decided, n_classes=n_classes
+            sizes, n_rows * length, n_rows * n_scored, n_decided=decided, n_classes=n_decided_classes
         ),
         "score_flops_per_text": denoiser_scoring_flops(
             sizes,

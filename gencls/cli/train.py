@@ -30,6 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=int, help="texts per step")
     parser.add_argument("--hybrid-weight", type=float, help="weight of the decision loss; 0 is purely generative")
     parser.add_argument(
+        "--hybrid-classes",
+        type=int,
+        metavar="N",
+        help="classes of a text in that loss, where there are more; such as 8",
+    )
+    parser.add_argument(
         "--target-flip-rate",
         type=float,
         metavar="SHARE",
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "class_steps_must_help",
         "batch_size",
         "hybrid_weight",
+        "hybrid_classes",
         "target_flip_rate",
         "long_texts",
         "seed",

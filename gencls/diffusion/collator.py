@@ -31,6 +31,8 @@ class Example:
         The text's class, also where `class_id` says "no class".
     seed : int
         Of the masks of this visit; nothing else decides them, so a resumed run sees the same masks.
+    candidates : ndarray of shape (k,), int64, optional
+        Classes among which the visit is decided, the text's own first; all if not given.
     """
 
     token_ids: NDArray[np.int64]
@@ -38,6 +40,7 @@ class Example:
     fold_id: int
     label: int
     seed: int
+    candidates: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,13 @@ class DiffusionCollator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
-        ``n_hidden`` (B,)."""
+        ``n_hidden`` (B,), and ``candidates`` (B, k) of examples that have them."""
         drawn = [(example, *masks) for example in examples for masks in self._hide(example)]
         own = [example for example, _, _ in drawn]
+        chosen = [example.candidates for example in own if example.candidates is not None]
+        candidates = {"candidates": torch.from_numpy(np.stack(chosen))} if chosen else {}
         return {
+            **candidates,
             "batch": frame_rows(
                 [example.token_ids for example in own],
                 [hidden for _, hidden, _ in drawn],

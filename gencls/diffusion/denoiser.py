@@ -161,12 +161,23 @@ class Denoiser(Reader):
         features, gate = self.features(batch, class_ids)
         return self._at_scored(batch, class_ids, fold_ids, features, gate)
 
-    def by_class(self, batch: RowBatch, fold_ids: Tensor | None = None) -> Tensor:
+    def by_class(self, batch: RowBatch, fold_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         """Return the log-probabilities of `forward` under every class, shape (C, n_scored), float32, nats.
 
         What the classes share is computed once, with gradients: in mode ``conditional`` the whole encoder.
+
+        Parameters
+        ----------
+        batch : RowBatch
+        fold_ids : Tensor of shape (B,), int64, optional
+            As `forward`.
+        candidates : Tensor of shape (B, k), int64, optional
+            Instead of all classes, k for each row; the result has shape (k, n_scored).
         """
-        columns = [torch.full_like(batch.input_ids[:, 0], index) for index in range(self.n_classes)]
+        if candidates is None:
+            columns = [torch.full_like(batch.input_ids[:, 0], index) for index in range(self.n_classes)]
+        else:
+            columns = list(candidates.unbind(1))
         if not isinstance(self.network, Conditional):
             return torch.stack([self(batch, class_ids, fold_ids) for class_ids in columns])
         hidden = self.network.hidden(batch.input_ids, batch.attention_mask, batch.scored, self.n_classes)

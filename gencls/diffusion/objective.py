@@ -42,7 +42,9 @@ def negative_elbo_per_token(log_probs: Tensor, rows: Tensor, n_rows: int) -> Ten
     return -sum_rows(log_probs, rows, n_rows) / counts
 
 
-def posterior_cross_entropy(log_probs: Tensor, rows: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+def posterior_cross_entropy(
+    log_probs: Tensor, rows: Tensor, weights: Tensor, labels: Tensor, stands_for: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy of the Bayes posterior under shared masks, shape (B,), nats.
 
     Parameters
@@ -53,9 +55,13 @@ def posterior_cross_entropy(log_probs: Tensor, rows: Tensor, weights: Tensor, la
     weights : Tensor of shape (B,)
         Hidden tokens per scored token: scales the scored subset up to all hidden tokens.
     labels : Tensor of shape (B,), int64
+    stands_for : Tensor of shape (C,), nats, optional
+        Log of the number of classes for which each one stands, where C are chosen of more.
     """
     n_rows = labels.shape[0]
     joint = torch.stack([sum_rows(values, rows, n_rows) * weights for values in log_probs], dim=1)
+    if stands_for is not None:
+        joint = joint + stands_for.to(joint)
     return functional.cross_entropy(joint, labels, reduction="none")
 
 

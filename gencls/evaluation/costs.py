@@ -116,8 +116,9 @@ def denoiser_training_flops(
     n_tokens, n_scored : float
         Tokens of all rows, and those that were scored.
     n_decided : float
-        Scored tokens of rows whose decision was trained too (`hybrid`): scored under every class.
+        Scored tokens of rows whose decision was trained too (`hybrid`): scored under `n_classes`.
     n_classes : int
+        All of them, or the candidates of a decision.
 
     Examples
     --------

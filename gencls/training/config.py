@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from gencls.data.errors import check_choice, nearest, three_parts
 from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator, EstimatorName, Order
+from gencls.training.rivals import FEWEST_CLASSES
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
 Truncation = Literal["tail", "head"]
@@ -35,6 +36,7 @@ CLASS_STAGE_OPTIONS = (
     "shared_learning_rate_scale",
     "class_steps_must_help",
     "hybrid_weight",
+    "hybrid_classes",
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
@@ -98,6 +100,9 @@ class TrainConfig:
         For few labelled texts; the time budget does not cover the scoring. See `gencls.training.class_verdict`.
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
+    hybrid_classes : int, optional
+        Classes of the posterior in that loss, for a text of more: its own, those that the class tables find likely, and
+        some that stand for all others; see `gencls.training.rivals`. All classes if not given.
     freeze_embeddings : bool
         Keep the word embeddings (and the tied projection) as pretrained.
     n_folds : int
@@ -152,6 +157,7 @@ class TrainConfig:
     shared_learning_rate_scale: float = 0.6
     class_steps_must_help: bool = False
     hybrid_weight: float = 0.0
+    hybrid_classes: int | None = None
     freeze_embeddings: bool = True
     n_folds: int = 8
     smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -180,6 +186,7 @@ class TrainConfig:
             _check_count(name, getattr(self, name), fewest)
         for name in ("adapter_layers", "prefix_tokens"):
             _check_count(name, getattr(self, name), 1, optional=True)
+        _check_count("hybrid_classes", self.hybrid_classes, FEWEST_CLASSES, optional=True)
         self._check_ranges()
         self._check_scoring()
         if self.counts_beside:
@@ -192,6 +199,9 @@ class TrainConfig:
     def _check_ranges(self) -> None:
         if self.hybrid_weight < 0:
             raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
+        if self.hybrid_classes is not None and not self.hybrid_weight:
+            got = f"hybrid_classes={self.hybrid_classes} and hybrid_weight=0"
+            raise ValueError(three_parts("a hybrid_weight beside hybrid_classes", got, "Give hybrid_weight=1.0."))
         for name in ("class_dropout", "adapt_level_low", "class_level_low"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gencls.diffusion.collator import Example
+from gencls.training.rivals import Rivals
 
 IntArray = NDArray[np.int64]
 
@@ -86,10 +87,21 @@ class ScheduledExamples(Dataset[Example]):
     class_dropout : float
         Share of examples without their class; 1 trains the class-free model.
     seed : int
+    rivals : Rivals, optional
+        Of the texts, where a decision is trained among few of the classes.
     """
 
-    def __init__(self, texts: TrainingTexts, schedule: IntArray, *, class_dropout: float, seed: int) -> None:
+    def __init__(
+        self,
+        texts: TrainingTexts,
+        schedule: IntArray,
+        *,
+        class_dropout: float,
+        seed: int,
+        rivals: Rivals | None = None,
+    ) -> None:
         self.texts = texts
+        self.rivals = rivals
         self.schedule = schedule
         generator = np.random.default_rng(seed)
         self.is_dropped = _dropped(texts.labels[schedule], class_dropout)
@@ -114,7 +126,15 @@ class ScheduledExamples(Dataset[Example]):
             fold_id=int(self.texts.folds[text]),
             label=label,
             seed=int(self.seeds[index]),
+            candidates=self._candidates(index),
         )
+
+    def _candidates(self, index: int) -> IntArray | None:
+        if self.rivals is None:
+            return None
+        text = int(self.schedule[index])
+        generator = np.random.default_rng([int(self.seeds[index]), 1])  # the masks have one of the seed alone
+        return self.rivals.candidates(text, int(self.texts.labels[text]), generator=generator)
 
 
 def _dropped(labels: IntArray, share: float) -> NDArray[np.bool_]:

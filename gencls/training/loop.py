@@ -24,6 +24,7 @@ from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
 from gencls.training.examples import ScheduledExamples
+from gencls.training.rivals import Rivals
 
 logger = logging.getLogger("gencls.training")
 COMPLETE, FINISHED = "complete.json", "finished.json"
@@ -37,12 +38,15 @@ class TrainingModel(nn.Module):
     denoiser : Denoiser
     hybrid_weight : float
         Weight of the posterior's cross-entropy; see `gencls.diffusion.objective`.
+    rivals : Rivals, optional
+        Of the examples, where a decision is trained among few of the classes.
     """
 
-    def __init__(self, denoiser: Denoiser, hybrid_weight: float) -> None:
+    def __init__(self, denoiser: Denoiser, hybrid_weight: float, rivals: Rivals | None = None) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.hybrid_weight = hybrid_weight
+        self.stands_for = None if rivals is None else torch.from_numpy(rivals.log_weights)
         self.levels = LevelLosses.empty()
 
     def forward(
@@ -53,27 +57,32 @@ class TrainingModel(nn.Module):
         labels: Tensor,
         n_tokens: Tensor,
         n_hidden: Tensor,
+        candidates: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the loss of a collated batch."""
         rows = batch.scored.nonzero()[:, 0]
-        by_class = self.denoiser.by_class(batch, fold_ids) if self.hybrid_weight > 0 else None
-        log_probs = self._own_log_probs(batch, class_ids, fold_ids, rows, by_class)
+        by_class = self.denoiser.by_class(batch, fold_ids, candidates) if self.hybrid_weight > 0 else None
+        own = labels if candidates is None else torch.zeros_like(labels)  # its place among the classes
+        log_probs = self._own_log_probs(batch, class_ids, fold_ids, own[rows], by_class)
         losses = negative_elbo_per_token(log_probs, rows, len(class_ids))
         self.levels.add(losses, n_hidden / n_tokens)
         loss = losses.mean()
         if by_class is not None:
             weights = (n_hidden / batch.scored.sum(dim=1)).to(by_class.dtype)
-            loss = loss + self.hybrid_weight * posterior_cross_entropy(by_class, rows, weights, labels).mean()
+            loss = (
+                loss
+                + self.hybrid_weight * posterior_cross_entropy(by_class, rows, weights, own, self.stands_for).mean()
+            )
         return {"loss": loss}
 
     def _own_log_probs(
-        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor, rows: Tensor, by_class: Tensor | None
+        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor, own: Tensor, by_class: Tensor | None
     ) -> Tensor:
         """The log-probabilities of each row under its own class; of all classes, where they are known already."""
         if by_class is None or (class_ids == self.denoiser.n_classes).any():  # "no class" is not among them
             log_probs: Tensor = self.denoiser(batch, class_ids, fold_ids)
             return log_probs
-        return by_class.gather(0, class_ids[rows][None])[0]
+        return by_class.gather(0, own[None])[0]
 
 
 class StageTrainer(Trainer):
@@ -170,7 +179,7 @@ def run_stage(
     dict
         ``steps``, ``seconds`` of the stage, ``loss`` (the last logged training loss, nats per token).
     """
-    model = TrainingModel(denoiser, hybrid_weight)
+    model = TrainingModel(denoiser, hybrid_weight, examples.rivals)
     place = stage_folder(folder, name)
     n_steps = _planned_steps(place, len(examples) // batch_size)
     if n_steps == 0:
@@ -277,7 +286,7 @@ def steps_within(
     **options: Any,
 ) -> int:
     """Return how many steps fit in a time, from three timed trial steps that change nothing."""
-    model = TrainingModel(denoiser, options["hybrid_weight"])
+    model = TrainingModel(denoiser, options["hybrid_weight"], examples.rivals)
     model.train()
     size, device = options["batch_size"], denoiser.bias.device
     times = []

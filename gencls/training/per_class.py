@@ -42,6 +42,7 @@ from gencls.training.plan import (
     texts_digest,
     training_identity,
 )
+from gencls.training.rivals import Rivals
 from gencls.training.seeds import private_seeds
 from gencls.training.unlabelled import UnlabelledTexts, transduced
 
@@ -127,7 +128,7 @@ def train_denoiser(
     bf16 = choose_bf16(old_plan, config, denoiser.bias.device)
     smoothing = set_statistics(denoiser, backbone, texts, validation, config, chosen=old_plan.get("smoothing"))
     head_gain = fit_head(denoiser, texts.token_ids, config, bf16=bf16) if backbone.can_fit_head else 0.0
-    stages = _stages(texts, config)
+    stages = _stages(texts, config, _rivals(denoiser, texts, config))
     kept: dict[str, Any] = {"bf16": bf16, "identity": identity, "validation": validation_digest, "smoothing": smoothing}
     plan = make_plan(stages, denoiser, config, folder, time_budget, **kept)
     stage_options = {
@@ -175,14 +176,21 @@ def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) 
     return TrainingTexts(token_ids, labels, folds, n_classes)
 
 
-def _stages(texts: TrainingTexts, config: TrainConfig) -> dict[str, ScheduledExamples]:
+def _rivals(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -> Rivals | None:
+    """The classes that the decision is trained against, where it is not against all of them."""
+    if config.hybrid_classes is None or config.hybrid_classes >= texts.n_classes:
+        return None
+    return Rivals.of(denoiser.count_scores(texts.token_ids), texts.labels, config.hybrid_classes)
+
+
+def _stages(texts: TrainingTexts, config: TrainConfig, rivals: Rivals | None) -> dict[str, ScheduledExamples]:
     generator = np.random.default_rng([config.seed, 3])
     adapt = uniform_schedule(len(texts.labels), config.adapt_steps * config.batch_size, generator=generator)
     classes = balanced_schedule(texts.labels, config.class_steps * config.batch_size, generator=generator)
     dropout = config.class_dropout if config.mode in {"conditional", "prompt"} else 0.0
     return {
         "adapt": ScheduledExamples(texts, adapt, class_dropout=1.0, seed=config.seed * 2 + 1),
-        "classes": ScheduledExamples(texts, classes, class_dropout=dropout, seed=config.seed * 2 + 2),
+        "classes": ScheduledExamples(texts, classes, class_dropout=dropout, seed=config.seed * 2 + 2, rivals=rivals),
     }
 
 

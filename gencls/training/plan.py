@@ -42,6 +42,7 @@ _LATER_OPTIONS = (
     "triple_smoothing",
     "class_steps_must_help",
     "counts_beside",
+    "hybrid_classes",
 )
 
 

@@ -121,6 +121,16 @@ def test_by_class_equals_one_call_a_class_and_so_do_its_gradients(denoiser):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_candidates_of_each_row_are_columns_of_all_classes(denoiser):
+    batch, folds = make_batch(denoiser.frame), torch.tensor([0, 1, 1, 0])
+    everything, rows = denoiser.by_class(batch, folds), batch.scored.nonzero()[:, 0]
+    candidates = torch.tensor([[2, 0], [0, 1], [1, 2], [2, 1]])
+    found = denoiser.by_class(batch, folds, candidates)
+    expected = torch.stack([everything.gather(0, column[rows][None])[0] for column in candidates.unbind(1)])
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
 @pytest.mark.parametrize("class_ids", [(0, 1, 2, C), (C, 1), (C,), (0,), (1, 1)])
 def test_encode_and_read_equal_one_call_a_class(denoiser, class_ids):
     """Positions of several batches of other shapes in one pool, up to several chunks of it."""

@@ -15,6 +15,7 @@ from gencls.training.examples import (
     token_budget,
     uniform_schedule,
 )
+from gencls.training.rivals import Rivals
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 7)
 
@@ -112,3 +113,24 @@ def test_budget_by_hand():
     assert token_budget(everything) == {"texts": [2, 3], "tokens": [2, 8]}
     half = ScheduledExamples(data, schedule, class_dropout=0.5, seed=0)  # the second visit of each class is dropped
     assert token_budget(half) == {"texts": [1, 2], "tokens": [1, 5]}
+
+
+def test_candidates_of_a_visit_are_the_same_in_every_life():
+    scores = np.random.default_rng(0).normal(size=(len(LABELS), 5))
+    wide = TrainingTexts(texts().token_ids, LABELS, texts().folds, 5)
+    schedule = balanced_schedule(LABELS, 60, generator=rng(1))
+    options = {"class_dropout": 0.0, "seed": 5}
+    examples = ScheduledExamples(wide, schedule, rivals=Rivals.of(scores, LABELS, 4), **options)
+    again = ScheduledExamples(wide, schedule, rivals=Rivals.of(scores, LABELS, 4), **options).first(30)
+    plain = ScheduledExamples(wide, schedule, **options)
+    for index in range(30):
+        assert examples[index].candidates[0] == examples[index].label
+        np.testing.assert_array_equal(examples[index].candidates, again[index].candidates)
+        assert examples[index].seed == plain[index].seed, "the masks stay as they are"
+        assert plain[index].candidates is None
+    drawn = {tuple(examples[index].candidates[-1:]) for index in range(60)}
+    assert len(drawn) > 1, "not always the same class is drawn"
+    collate = DiffusionCollator(TokenFrame(2, 3, 0, 4), LevelSchedule(0.1, 1.0), n_scored=2)
+    rows = collate([examples[index] for index in range(3)])["candidates"]
+    np.testing.assert_array_equal(rows, np.stack([examples[index].candidates for index in range(3)]))
+    assert "candidates" not in collate([plain[0]])

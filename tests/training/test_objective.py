@@ -71,6 +71,16 @@ def test_decision_loss_equals_scikit_learn():
     np.testing.assert_allclose(found.mean().item(), log_loss(labels, softmax(joint, axis=1)), rtol=1e-9)
 
 
+def test_classes_that_stand_for_others_count_as_many():
+    """A class that stands for two is one that is there twice."""
+    generator = np.random.default_rng(3)
+    rows, weights, labels = torch.arange(4), torch.ones(4), torch.zeros(4, dtype=torch.long)
+    by_class = torch.from_numpy(generator.normal(size=(3, 4)))
+    found = posterior_cross_entropy(by_class, rows, weights, labels, torch.tensor([0.0, 0.0, np.log(2.0)]))
+    twice = posterior_cross_entropy(by_class[[0, 1, 2, 2]], rows, weights, labels)
+    torch.testing.assert_close(found, twice)
+
+
 def test_losses_by_level_by_hand():
     levels = LevelLosses.empty()
     levels.add(torch.tensor([1.0, 3.0, 5.0, 7.0]), torch.tensor([0.1, 0.05, 0.11, 1.0]))
