@@ -12,77 +12,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from gencls.data.storage import read_json, write_json
-from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
 from gencls.training.examples import ScheduledExamples
-from gencls.training.rivals import Rivals
+from gencls.training.model import TrainingModel
 
 logger = logging.getLogger("gencls.training")
+#: Of two numbers that start near where they end.
+TEMPERATURE_LEARNING_RATE = 1e-2
 COMPLETE, FINISHED = "complete.json", "finished.json"
-
-
-class TrainingModel(nn.Module):
-    """The loss around a denoiser, in the form the Trainer calls.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-    hybrid_weight : float
-        Weight of the posterior's cross-entropy; see `gencls.diffusion.objective`.
-    rivals : Rivals, optional
-        Of the examples, where a decision is trained among few of the classes.
-    """
-
-    def __init__(self, denoiser: Denoiser, hybrid_weight: float, rivals: Rivals | None = None) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.hybrid_weight = hybrid_weight
-        self.stands_for = None if rivals is None else torch.from_numpy(rivals.log_weights)
-        self.levels = LevelLosses.empty()
-
-    def forward(
-        self,
-        batch: RowBatch,
-        class_ids: Tensor,
-        fold_ids: Tensor,
-        labels: Tensor,
-        n_tokens: Tensor,
-        n_hidden: Tensor,
-        candidates: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the loss of a collated batch."""
-        rows = batch.scored.nonzero()[:, 0]
-        by_class = self.denoiser.by_class(batch, fold_ids, candidates) if self.hybrid_weight > 0 else None
-        own = labels if candidates is None else torch.zeros_like(labels)  # its place among the classes
-        log_probs = self._own_log_probs(batch, class_ids, fold_ids, own[rows], by_class)
-        losses = negative_elbo_per_token(log_probs, rows, len(class_ids))
-        self.levels.add(losses, n_hidden / n_tokens)
-        loss = losses.mean()
-        if by_class is not None:
-            weights = (n_hidden / batch.scored.sum(dim=1)).to(by_class.dtype)
-            loss = (
-                loss
-                + self.hybrid_weight * posterior_cross_entropy(by_class, rows, weights, own, self.stands_for).mean()
-            )
-        return {"loss": loss}
-
-    def _own_log_probs(
-        self, batch: RowBatch, class_ids: Tensor, fold_ids: Tensor, own: Tensor, by_class: Tensor | None
-    ) -> Tensor:
-        """The log-probabilities of each row under its own class; of all classes, where they are known already."""
-        if by_class is None or (class_ids == self.denoiser.n_classes).any():  # "no class" is not among them
-            log_probs: Tensor = self.denoiser(batch, class_ids, fold_ids)
-            return log_probs
-        return by_class.gather(0, own[None])[0]
 
 
 class StageTrainer(Trainer):
@@ -97,8 +41,11 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            denoiser = cast(TrainingModel, self.model).denoiser
-            groups = denoiser.parameter_groups(**self.learning_rates)
+            model = cast(TrainingModel, self.model)
+            groups = model.denoiser.parameter_groups(**self.learning_rates)
+            if model.temperature is not None:
+                own = list(model.temperature.parameters())
+                groups.append({"params": own, "lr": TEMPERATURE_LEARNING_RATE, "weight_decay": 0.0})
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         return self.optimizer
 
@@ -170,6 +117,7 @@ def run_stage(
     checkpoint_steps: int,
     max_seconds: float | None,
     progress: bool,
+    hybrid_tempered: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train one stage, from its last complete checkpoint if there is one.
@@ -179,7 +127,7 @@ def run_stage(
     dict
         ``steps``, ``seconds`` of the stage, ``loss`` (the last logged training loss, nats per token).
     """
-    model = TrainingModel(denoiser, hybrid_weight, examples.rivals)
+    model = TrainingModel(denoiser, hybrid_weight, examples.rivals, is_tempered=hybrid_tempered)
     place = stage_folder(folder, name)
     n_steps = _planned_steps(place, len(examples) // batch_size)
     if n_steps == 0:
@@ -286,7 +234,8 @@ def steps_within(
     **options: Any,
 ) -> int:
     """Return how many steps fit in a time, from three timed trial steps that change nothing."""
-    model = TrainingModel(denoiser, options["hybrid_weight"], examples.rivals)
+    tempered = options.get("hybrid_tempered", False)
+    model = TrainingModel(denoiser, options["hybrid_weight"], examples.rivals, is_tempered=tempered)
     model.train()
     size, device = options["batch_size"], denoiser.bias.device
     times = []
