@@ -36,12 +36,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="classes of a text in that loss, where there are more; such as 8",
     )
     parser.add_argument(
-        "--hybrid-tempered",
-        action="store_const",
-        const=True,
-        help="train the ranking of the classes in that loss, and leave how sure it is to a temperature",
-    )
-    parser.add_argument(
         "--target-flip-rate",
         type=float,
         metavar="SHARE",
@@ -80,7 +74,6 @@ def run(args: argparse.Namespace) -> int:
         "batch_size",
         "hybrid_weight",
         "hybrid_classes",
-        "hybrid_tempered",
         "target_flip_rate",
         "long_texts",
         "seed",

@@ -8,10 +8,6 @@ projection is most of the cost. With levels uniform on (0, 1] the mean over text
 The hybrid term is the cross-entropy of the Bayes posterior from shared masks (Raina et al. 2003): the class
 log-likelihoods of the same hidden tokens, summed per text, softmax over classes. It makes the decision better and the
 language model no better; with weight zero training is purely generative.
-
-A sum over dependent tokens is far too sure, and its cross-entropy is lowered most by scores that are less sure, which
-a classifier's temperature mends later anyway. So the term may have a temperature of its own,
-:math:`T(n) = a\, n^b` for n hidden tokens, trained with it: what is left to learn is which class is ahead.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 N_LEVEL_BINS = 10
@@ -67,19 +63,6 @@ def posterior_cross_entropy(
     if stands_for is not None:
         joint = joint + stands_for.to(joint)
     return functional.cross_entropy(joint, labels, reduction="none")
-
-
-class DecisionTemperature(nn.Module):
-    r"""The temperature of the hybrid term, :math:`\log T(n) = \alpha + b \log n`; starts at :math:`\sqrt n`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(0.0))
-        self.power = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, n_hidden: Tensor) -> Tensor:
-        """Return T of texts with so many hidden tokens (B,), at least one."""
-        return torch.exp(self.log_scale + self.power * n_hidden.to(self.power.dtype).log())
 
 
 @dataclass

@@ -37,7 +37,6 @@ CLASS_STAGE_OPTIONS = (
     "class_steps_must_help",
     "hybrid_weight",
     "hybrid_classes",
-    "hybrid_tempered",
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
@@ -104,8 +103,6 @@ class TrainConfig:
     hybrid_classes : int, optional
         Classes of the posterior in that loss, for a text of more: its own, those that the class tables find likely, and
         some that stand for all others; see `gencls.training.rivals`. All classes if not given.
-    hybrid_tempered : bool
-        Give the posterior in that loss a temperature, trained with it; see `gencls.diffusion.objective`.
     freeze_embeddings : bool
         Keep the word embeddings (and the tied projection) as pretrained.
     n_folds : int
@@ -161,7 +158,6 @@ class TrainConfig:
     class_steps_must_help: bool = False
     hybrid_weight: float = 0.0
     hybrid_classes: int | None = None
-    hybrid_tempered: bool = False
     freeze_embeddings: bool = True
     n_folds: int = 8
     smoothing: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -203,10 +199,9 @@ class TrainConfig:
     def _check_ranges(self) -> None:
         if self.hybrid_weight < 0:
             raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
-        for name in ("hybrid_classes", "hybrid_tempered"):
-            if getattr(self, name) and not self.hybrid_weight:
-                got = f"{name}={getattr(self, name)} and hybrid_weight=0"
-                raise ValueError(three_parts(f"a hybrid_weight beside {name}", got, "Give hybrid_weight=1.0."))
+        if self.hybrid_classes is not None and not self.hybrid_weight:
+            got = f"hybrid_classes={self.hybrid_classes} and hybrid_weight=0"
+            raise ValueError(three_parts("a hybrid_weight beside hybrid_classes", got, "Give hybrid_weight=1.0."))
         for name in ("class_dropout", "adapt_level_low", "class_level_low"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))

@@ -24,8 +24,6 @@ from gencls.training.examples import ScheduledExamples
 from gencls.training.model import TrainingModel
 
 logger = logging.getLogger("gencls.training")
-#: Of two numbers that start near where they end.
-TEMPERATURE_LEARNING_RATE = 1e-2
 COMPLETE, FINISHED = "complete.json", "finished.json"
 
 
@@ -41,11 +39,8 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            model = cast(TrainingModel, self.model)
-            groups = model.denoiser.parameter_groups(**self.learning_rates)
-            if model.temperature is not None:
-                own = list(model.temperature.parameters())
-                groups.append({"params": own, "lr": TEMPERATURE_LEARNING_RATE, "weight_decay": 0.0})
+            denoiser = cast(TrainingModel, self.model).denoiser
+            groups = denoiser.parameter_groups(**self.learning_rates)
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
         return self.optimizer
 
@@ -117,7 +112,6 @@ def run_stage(
     checkpoint_steps: int,
     max_seconds: float | None,
     progress: bool,
-    hybrid_tempered: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train one stage, from its last complete checkpoint if there is one.
@@ -127,7 +121,7 @@ def run_stage(
     dict
         ``steps``, ``seconds`` of the stage, ``loss`` (the last logged training loss, nats per token).
     """
-    model = TrainingModel(denoiser, hybrid_weight, examples.rivals, is_tempered=hybrid_tempered)
+    model = TrainingModel(denoiser, hybrid_weight, examples.rivals)
     place = stage_folder(folder, name)
     n_steps = _planned_steps(place, len(examples) // batch_size)
     if n_steps == 0:
@@ -234,8 +228,7 @@ def steps_within(
     **options: Any,
 ) -> int:
     """Return how many steps fit in a time, from three timed trial steps that change nothing."""
-    tempered = options.get("hybrid_tempered", False)
-    model = TrainingModel(denoiser, options["hybrid_weight"], examples.rivals, is_tempered=tempered)
+    model = TrainingModel(denoiser, options["hybrid_weight"], examples.rivals)
     model.train()
     size, device = options["batch_size"], denoiser.bias.device
     times = []

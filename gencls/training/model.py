@@ -7,12 +7,7 @@ from torch import Tensor, nn
 
 from gencls.diffusion.batches import RowBatch
 from gencls.diffusion.denoiser import Denoiser
-from gencls.diffusion.objective import (
-    DecisionTemperature,
-    LevelLosses,
-    negative_elbo_per_token,
-    posterior_cross_entropy,
-)
+from gencls.diffusion.objective import LevelLosses, negative_elbo_per_token, posterior_cross_entropy
 from gencls.training.rivals import Rivals
 
 
@@ -26,17 +21,12 @@ class TrainingModel(nn.Module):
         Weight of the posterior's cross-entropy; see `gencls.diffusion.objective`.
     rivals : Rivals, optional
         Of the examples, where a decision is trained among few of the classes.
-    is_tempered : bool
-        Whether the posterior has a temperature, trained with it.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, hybrid_weight: float, rivals: Rivals | None = None, *, is_tempered: bool = False
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, hybrid_weight: float, rivals: Rivals | None = None) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.hybrid_weight = hybrid_weight
-        self.temperature = DecisionTemperature() if is_tempered else None
         self.stands_for = None if rivals is None else torch.from_numpy(rivals.log_weights)
         self.levels = LevelLosses.empty()
 
@@ -60,8 +50,6 @@ class TrainingModel(nn.Module):
         loss = losses.mean()
         if by_class is not None:
             weights = (n_hidden / batch.scored.sum(dim=1)).to(by_class.dtype)
-            if self.temperature is not None:
-                weights = weights / self.temperature(n_hidden)
             decisions = posterior_cross_entropy(by_class, rows, weights, own, self.stands_for)
             loss = loss + self.hybrid_weight * decisions.mean()
         return {"loss": loss}

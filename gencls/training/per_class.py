@@ -214,7 +214,6 @@ def _train_classes(
         batch_size=config.batch_size,
         learning_rates=learning_rates(config, config.shared_learning_rate_scale),
         hybrid_weight=config.hybrid_weight,
-        hybrid_tempered=config.hybrid_tempered,
         max_seconds=seconds_of(plan, CLASS_SHARE),
         **options,
     )

@@ -43,7 +43,6 @@ _LATER_OPTIONS = (
     "class_steps_must_help",
     "counts_beside",
     "hybrid_classes",
-    "hybrid_tempered",
 )
 
 
@@ -144,7 +143,6 @@ def make_plan(
         def fitting(examples: ScheduledExamples, share: float, hybrid_weight: float) -> int:
             rows = collator(denoiser, config.class_level_low, config)
             options = {"batch_size": config.batch_size, "bf16": bf16, "hybrid_weight": hybrid_weight}
-            options["hybrid_tempered"] = config.hybrid_tempered
             return steps_within(60 * time_budget * share, denoiser, examples, rows, **options)
 
         _shorten(plan, "adapt_steps", lambda: fitting(stages["adapt"], adapt_share(config), 0.0))

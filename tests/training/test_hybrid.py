@@ -7,12 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from scipy.special import softmax
-from sklearn.metrics import log_loss
 
 from gencls.diffusion.backbones import load_backbone
-from gencls.diffusion.objective import DecisionTemperature
 from gencls.training.examples import TokenizedSplit
 from gencls.training.model import TrainingModel
 from gencls.training.per_class import _rivals, _stages, _training_texts, train_denoiser
@@ -68,37 +64,8 @@ def test_as_many_candidates_as_classes_is_the_loss_of_all(tmp_path, parts, tiny_
         assert all(torch.equal(value, other[name]) for name, value in ends[0].items())
 
 
-def test_a_tempered_decision_is_that_of_softer_scores(tmp_path, parts, tiny_config):
-    """By the definition of the loss, from the log-probabilities of all classes."""
-    config = tiny_config(**OPTIONS, adapt_steps=2, class_steps=2)
-    denoiser = fit(tmp_path, parts, config)
-    stage = _stages(_training_texts(parts[0], N_CLASSES, config), config, None)["classes"]
-    batch = collator(denoiser, config.class_level_low, config)([stage[index] for index in range(16)])
-    model = TrainingModel(denoiser, 1.0, is_tempered=True)
-    with torch.no_grad():
-        model.temperature.log_scale.fill_(0.3)
-        found = model(**batch)["loss"] - TrainingModel(denoiser, 0.0)(**batch)["loss"]
-        by_class = denoiser.by_class(batch["batch"], batch["fold_ids"])
-    scored = batch["batch"].scored
-    n_hidden = batch["n_hidden"].numpy()
-    sums = np.stack([np.bincount(scored.nonzero()[:, 0], values) for values in by_class.double().numpy()], axis=1)
-    scale = n_hidden / scored.sum(dim=1).numpy() / (np.exp(0.3) * n_hidden**0.5)
-    expected = log_loss(batch["labels"], softmax(sums * scale[:, None], axis=1), labels=range(N_CLASSES))
-    assert float(found) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_temperature_is_trained(tmp_path, parts, tiny_config):
-    config = tiny_config(**OPTIONS, hybrid_tempered=True, adapt_steps=1, class_steps=4, checkpoint_steps=2)
-    fit(tmp_path, parts, config)
-    state = load_file(tmp_path / "checkpoints" / "classes" / "checkpoint-4" / "model.safetensors")
-    start = DecisionTemperature().state_dict()
-    assert all(not torch.equal(state[f"temperature.{name}"], value) for name, value in start.items())
-
-
-@pytest.mark.parametrize("is_tempered", [False, True])
-def test_training_among_few_is_resumed_with_the_same_bits(tmp_path, parts, tiny_config, is_tempered):
+def test_training_among_few_is_resumed_with_the_same_bits(tmp_path, parts, tiny_config):
     config = tiny_config(**OPTIONS, hybrid_classes=4, adapt_steps=2, class_steps=5, checkpoint_steps=2)
-    config = replace(config, hybrid_tempered=is_tempered)
     whole = fit(tmp_path / "whole", parts, config).state_dict()
     assert all(torch.isfinite(value).all() for value in whole.values() if value.is_floating_point())
 
