@@ -39,8 +39,8 @@ def _cell(model: str, found: Mapping[str, Sequence[Row]]) -> str:
     if model not in found:
         return "–"
     rows, n_seeds = found[model], max(map(len, found.values()))
-    mean, best = _mean(rows), max(map(_mean, found.values()))
-    shown = f"**{100 * mean:.1f}**" if mean == best else f"{100 * mean:.1f}"
+    mean, best = _mean(rows), max(_mean(others) for others in found.values() if len(others) == n_seeds)
+    shown = f"**{100 * mean:.1f}**" if mean == best and len(rows) == n_seeds else f"{100 * mean:.1f}"
     of = "" if len(rows) == n_seeds else f" ({len(rows)} of {n_seeds})"
     return shown + _arrow(rows) + of
 

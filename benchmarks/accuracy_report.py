@@ -22,11 +22,18 @@ CONCLUSIONS = Path(__file__).with_name("accuracy_conclusions.md")
 _PAGE = """# Accuracy and calibration
 
 Made by `{command}` on {device}; every number of the tables is generated.
-"Generative": trained by the generative loss alone, decided by the likelihoods alone; nothing discriminative but two
+"Generative": trained by the generative loss alone, decided by the likelihoods alone. Discriminative in it are the
+strengths of the tables' smoothing, one to four numbers chosen by the decisions of cross-fitted training texts, and two
 or three numbers of calibration, which move no decision. (On Rotten Tomatoes the class's counts stand beside the
-network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid": the same network,
-trained with the cross-entropy of the Bayes posterior as well. All choices were made on validation and calibration
-texts; a recipe's test split was scored once, and where another recipe had been scored before, the text says so.
+network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid": trained with the
+cross-entropy of the Bayes posterior as well; on Rotten Tomatoes with the counts inside, and fewer steps of the classes.
+"Its count tables": what the generative model starts from, without the network.
+
+All choices were made on validation and calibration texts; a recipe's test split was scored once, and where another
+recipe had been scored before, [findings.md](findings.md) says so. Data are those of the package index: the test texts
+of IMDB, Rotten Tomatoes and the Chinese reviews are cut from what it has, for the first two the official training
+split, so that figures of official test splits are not comparable; Reuters (r8, r52) and newsgroups (20ng) are official
+splits, in lower case, letters only.
 
 {in_short}
 
@@ -37,15 +44,16 @@ texts; a recipe's test split was scored once, and where another recipe had been 
 ## At a glance
 
 Share of test texts classified rightly, in percent, mean over the seeds. Bold: the best of the data set. An arrow: above
-(↑) or below (↓) the generative model beyond chance, with each of the seeds.
+(↑) or below (↓) the generative model beyond chance, with each of the seeds. Models that lack a seed are not compared.
 
 {overview}
 
 ## Where the encoder wins, and where the generative model
 
-The same backbone fine-tuned to discriminate, on the same tokens, against both ways to train the generative one: points
-by which these are ahead on the same test texts, with the 95 % interval of the paired difference (none where an older
-evaluation does not tell single texts). Bold: beyond chance.
+The same backbone fine-tuned to discriminate, with all of its layers, where the generative model has the first four of
+six (from scratch, all), on the same tokens: points by which the generative and the hybrid model are ahead of it on the
+same test texts, with the 95 % interval of the paired difference (none where an older evaluation does not tell single
+texts). Bold: beyond chance.
 
 {encoder}
 
@@ -68,10 +76,11 @@ than that.
 #: The pages of a report's folder and what they tell, in the order of reading; those of studies follow.
 _PAGES = {
     "findings.md": "what was found on each data set, what did not work, and which test texts were scored before",
-    "tables.md": "all numbers: each model with intervals, language model or not, calibration in six ways, costs",
+    "tables.md": "all numbers: each model with intervals, language model or not, ways to calibrate, costs",
     "factors.md": "what buys how much: every change of a recipe that was studied on held-out texts",
     "few-shot-*.md": "accuracy against the number of labelled texts",
     "shift.md": "from reviews to sentences and back",
+    "gpu/README.md": "the same report of the GPU's recipes",
 }
 _FINDINGS = """# Accuracy and calibration: what was found
 
@@ -165,8 +174,14 @@ def page(
 
 def _links(output: Path) -> list[str]:
     """The other pages that are there, each with what it tells."""
+    other_size = report_folder("gpu").name
     studies = sorted(path.relative_to(output).as_posix() for path in output.rglob("study-*.md"))
-    found = ((path.name, said) for pattern, said in _PAGES.items() for path in sorted(output.glob(pattern)))
+    studies = [name for name in studies if not name.startswith(f"{other_size}/")]
+    found = (
+        (path.relative_to(output).as_posix(), said)
+        for pattern, said in _PAGES.items()
+        for path in sorted(output.glob(pattern))
+    )
     told = [f"- [{name}]({name}): {said}." for name, said in found]
     if not studies:
         return told

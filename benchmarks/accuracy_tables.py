@@ -85,7 +85,8 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
     return _PAGE.format(
         command=command,
         data=table(
-            ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority"], map(_data, generative)
+            ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority", "source"],
+            map(_data, generative),
         ),
         accuracy=table(
             ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
@@ -130,7 +131,7 @@ def _data(row: Row) -> list[str]:
     kept = f"{split['max_length']}, {split['truncation']}"
     sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
     cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
-    return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority]
+    return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority, split["source"]]
 
 
 def _best(rows: Sequence[Row], row: Row) -> float:

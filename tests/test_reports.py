@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from benchmarks.accuracy import summarise
 from benchmarks.accuracy_study_report import study_page
 
 ROOT = Path(__file__).parents[1]
+#: Links of Markdown to files, without those to other sites or to a place in the page.
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
 STUDIES = sorted((ROOT / "reports" / "accuracy").rglob("study-*.json"))
 
 
@@ -35,6 +38,14 @@ def test_a_page_follows_from_its_numbers(name, tmp_path):
     before = pages(folder)
     renderers()[name](folder)
     assert pages(folder) == before
+
+
+def test_the_links_of_the_pages_lead_somewhere():
+    pages = sorted((ROOT / "reports").rglob("*.md"))
+    links = [(page, link) for page in pages for link in LINK.findall(page.read_text(encoding="utf-8"))]
+    assert len(links) > 50
+    broken = [(page.name, link) for page, link in links if not (page.parent / link).exists()]
+    assert not broken
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")

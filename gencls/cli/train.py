@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--hybrid-classes",
         type=int,
         metavar="N",
-        help="classes of a text in that loss, where there are more; such as 8",
+        help="classes among which the loss of --hybrid-weight decides a text, such as 8",
     )
     parser.add_argument(
         "--target-flip-rate",

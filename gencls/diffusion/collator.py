@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gencls.data.errors import three_parts
 from gencls.diffusion.batches import frame_rows
 from gencls.diffusion.masking import random_order
 from gencls.diffusion.schedule import LevelSchedule
@@ -74,10 +75,19 @@ class DiffusionCollator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return ``batch`` (RowBatch) and the per-row tensors ``class_ids``, ``fold_ids``, ``labels``, ``n_tokens``,
-        ``n_hidden`` (B,), and ``candidates`` (B, k) of examples that have them."""
+        ``n_hidden`` (B,), and ``candidates`` (B, k) of examples that have them.
+
+        Raises
+        ------
+        ValueError
+            If some examples have candidates, and others none.
+        """
         drawn = [(example, *masks) for example in examples for masks in self._hide(example)]
         own = [example for example, _, _ in drawn]
         chosen = [example.candidates for example in own if example.candidates is not None]
+        if chosen and len(chosen) < len(own):
+            expected, got = "candidates of all examples of a batch, or of none", f"{len(chosen)} of {len(own)}"
+            raise ValueError(three_parts(expected, got, "Give all examples theirs."))
         candidates = {"candidates": torch.from_numpy(np.stack(chosen))} if chosen else {}
         return {
             **candidates,

@@ -50,11 +50,12 @@ def posterior_cross_entropy(
     Parameters
     ----------
     log_probs : Tensor of shape (C, n_scored), nats
-        Of the same positions under every class.
+        Of the same positions under every class, or under C candidates.
     rows : Tensor of shape (n_scored,), int64
     weights : Tensor of shape (B,)
         Hidden tokens per scored token: scales the scored subset up to all hidden tokens.
     labels : Tensor of shape (B,), int64
+        Place of the true class among the C.
     stands_for : Tensor of shape (C,), nats, optional
         Log of the number of classes for which each one stands, where C are chosen of more.
     """

@@ -101,8 +101,8 @@ class TrainConfig:
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
     hybrid_classes : int, optional
-        Classes of the posterior in that loss, for a text of more: its own, those that the class tables find likely, and
-        some that stand for all others; see `gencls.training.rivals`. All classes if not given.
+        Classes of the posterior in that loss, where there are more than that: a text's own, those that the class
+        tables find likely, and some that stand for all others; see `gencls.training.rivals`. All if not given.
     freeze_embeddings : bool
         Keep the word embeddings (and the tied projection) as pretrained.
     n_folds : int

@@ -27,7 +27,9 @@ class TrainingModel(nn.Module):
         super().__init__()
         self.denoiser = denoiser
         self.hybrid_weight = hybrid_weight
-        self.stands_for = None if rivals is None else torch.from_numpy(rivals.log_weights)
+        self.stands_for: Tensor | None
+        log_weights = None if rivals is None else torch.from_numpy(rivals.log_weights).float()
+        self.register_buffer("stands_for", log_weights, persistent=False)
         self.levels = LevelLosses.empty()
 
     def forward(

@@ -7,9 +7,10 @@ r classes drawn evenly from all that are left. These stand for the C - 1 - h tha
 .. math:: \sum_c e^{s_c} \approx e^{s_y} + \sum_{\mathrm{likeliest}} e^{s_c}
           + \frac{C - 1 - h}{r} \sum_{\mathrm{drawn}} e^{s_c},
 
-which is unbiased, and nearly the whole sum is in the terms that are exact. (Estimates of the softmax's sum from few
-classes: Bengio & Senécal 2008; Jean et al. 2015, arXiv:1412.2007.) The tables of other classes hold no count of the
-text, so that the choice of the likeliest needs no cross-fitting.
+which is unbiased; its logarithm, and with it the loss, is too low by about half of the sum's relative variance, which
+is small where the likeliest classes hold most of the sum. (Estimates of the softmax's sum from few classes: Bengio &
+Senécal 2008; Jean et al. 2015, arXiv:1412.2007.) The tables of other classes hold no count of the text, so that the
+choice of the likeliest tells nothing of its own class.
 """
 
 from __future__ import annotations

@@ -57,6 +57,12 @@ def test_a_model_that_lacks_a_seed_or_a_data_set_says_so(cells):
     assert cells["encoder, fine-tuned", "land"] == "–"
 
 
+def test_the_best_is_one_with_all_seeds():
+    rows = [row("sea", seed, "diffusion", 0.8 + 0.01 * seed) for seed in (0, 1)]
+    rows.append(row("sea", 1, "hybrid", 0.9, (-0.1, -0.05)))
+    assert [cells[1] for cells in cells_of(overview_table(rows))[1:]] == ["**80.5**", "90.0 ↑ (1 of 2)"]
+
+
 def test_our_own_models_come_first():
     rows = [row("sea", 0, "diffusion", 0.8), row("sea", 0, "nb_svm", 0.7), row("sea", 0, "hybrid", 0.75)]
     assert [cells[0] for cells in cells_of(overview_table(rows))[1:]] == ["generative", "hybrid", "NB-SVM"]

@@ -134,3 +134,5 @@ def test_candidates_of_a_visit_are_the_same_in_every_life():
     rows = collate([examples[index] for index in range(3)])["candidates"]
     np.testing.assert_array_equal(rows, np.stack([examples[index].candidates for index in range(3)]))
     assert "candidates" not in collate([plain[0]])
+    with pytest.raises(ValueError, match="candidates of all examples of a batch, or of none; got 1 of 2"):
+        collate([plain[0], examples[1]])

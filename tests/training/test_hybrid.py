@@ -56,6 +56,20 @@ def test_few_classes_estimate_the_loss_of_all(tmp_path, parts, tiny_config):
     assert losses[3] == pytest.approx(losses[None], rel=0.2)
 
 
+@pytest.mark.parametrize("options", [{"complementary": True, "adapt_level_low": 0.0}, {"class_dropout": 0.5}], ids=str)
+def test_few_classes_go_with_what_changes_the_rows(tmp_path, parts, tiny_config, options):
+    """Complements give a text two rows, and class dropout gives some no class of their own."""
+    config = tiny_config(**{**OPTIONS, **options}, hybrid_classes=4, class_level_low=0.0)
+    state = fit(tmp_path, parts, config).state_dict()
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+    texts = _training_texts(parts[0], N_CLASSES, config)
+    denoiser = fit(tmp_path, parts, config)
+    stage = _stages(texts, config, _rivals(denoiser, texts, config))["classes"]
+    batch = collator(denoiser, 0.0, config)([stage[index] for index in range(8)])
+    assert len(batch["candidates"]) == len(batch["labels"])
+    np.testing.assert_array_equal(batch["candidates"][:, 0], batch["labels"])
+
+
 def test_as_many_candidates_as_classes_is_the_loss_of_all(tmp_path, parts, tiny_config):
     config = tiny_config(**OPTIONS)
     counts = (None, N_CLASSES, 50)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 
 from gencls.training.rivals import FEWEST_CLASSES, Rivals
 
@@ -53,12 +52,19 @@ def test_they_stand_for_all_classes(scores, labels):
         assert abs(z) < 4
 
 
-def test_all_but_one_class_is_exact_where_one_stands_for_two(scores, labels):
-    """With C - 1 of C classes the drawn ones stand for themselves and their share of the one that is left."""
-    rivals = Rivals.of(scores, labels, C - 1)
-    n_left = C - 1 - rivals.likeliest.shape[1]
-    np.testing.assert_allclose(np.exp(rivals.log_weights).sum(), C)
-    np.testing.assert_allclose(logsumexp(rivals.log_weights[-rivals.n_drawn :]), np.log(n_left))
+@pytest.mark.parametrize("n_candidates", range(FEWEST_CLASSES, C))
+def test_those_drawn_stand_for_all_that_are_left(scores, labels, n_candidates):
+    rivals = Rivals.of(scores, labels, n_candidates)
+    stands_for = np.exp(rivals.log_weights)
+    n_exact = n_candidates - rivals.n_drawn
+    np.testing.assert_array_equal(stands_for[:n_exact], 1)
+    np.testing.assert_allclose(stands_for[n_exact:], (C - n_exact) / rivals.n_drawn)
+
+
+def test_one_of_two_stands_for_both():
+    rivals = Rivals.of(np.array([[0.0, 3.0, 2.0, 1.0]]), np.array([0]), 3)
+    assert rivals.likeliest.tolist() == [[1]]
+    np.testing.assert_allclose(np.exp(rivals.log_weights), [1, 1, 2])
 
 
 def test_the_scores_stay_as_they_are(scores, labels):
