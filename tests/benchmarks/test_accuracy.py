@@ -16,7 +16,7 @@ from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS
-from benchmarks.accuracy_results import compared, difference, length_quartiles
+from benchmarks.accuracy_results import collect, compared, difference, length_quartiles
 from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_json
 from gencls.diffusion.backbones import KNOWN
@@ -229,6 +229,16 @@ def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(r
     shutil.copytree(report.parent / "runs" / "toy-generative-0", runs / "toy-generative-0")
     summarise(runs, output, size="cpu", command="c")
     assert read(output, "results.json") == read(report, "results.json")
+
+
+def test_a_decision_costs_the_classes_that_it_is_among(runs, tmp_path):
+    folder = shutil.copytree(runs / "toy-hybrid-0", tmp_path / "toy-hybrid-0") / "evaluation"
+    record, costs = read(folder, "run.json"), {}
+    options = {"all": {}, "own class alone": {"hybrid_classes": 1}, "none": {"hybrid_weight": 0.0}}
+    for name, changes in options.items():
+        write_json(folder / "run.json", {**record, "config": {**record["config"], **changes}})
+        costs[name] = collect(folder, read(folder, DONE))["models"]["diffusion"]["train_flops"]
+    assert costs["all"] > costs["own class alone"] == costs["none"]
 
 
 def test_differences_are_paired():
