@@ -11,10 +11,11 @@ from benchmarks.markdown import table
 from gencls.data.storage import read_json
 
 Row = Mapping[str, Any]
-_HEADING = "# What buys how much"
-_PAGE = """{heading}
+_PAGE = """# What buys how much
 
-One change of a recipe, as it was at the study's time, on held-out texts, none of the test. Above zero in
+{text}
+"""
+_TEXT = """One change of a recipe, as it was at the study's time, on held-out texts, none of the test. Above zero in
 points, the change is right more often than the recipe; below zero in nats, its decisions are surer of what is right.
 Here are the changes whose paired interval leaves zero out, in accuracy or in the decision's loss, the largest change of
 the loss first: {n_moved} of {n_rows}, where at most {n_chance:.1f} are expected by chance alone.
@@ -23,8 +24,7 @@ the loss first: {n_moved} of {n_rows}, where at most {n_chance:.1f} are expected
 
 Within chance of their recipe:
 
-{level}
-"""
+{level}"""
 
 
 def factors_page(folder: Path, size: str) -> str:
@@ -39,7 +39,7 @@ def factors_page(folder: Path, size: str) -> str:
     """
     found = list(_rows(folder, size))
     if not found:
-        return f"{_HEADING}\n\nNo study of factors is in this folder (`python -m benchmarks.accuracy_study`).\n"
+        return _PAGE.format(text="No study of factors is in this folder (`python -m benchmarks.accuracy_study`).")
     moved = sorted((one for one in found if is_beyond_chance(one[0])), key=lambda one: -abs(one[0]["loss_change"]))
     names = ["data", "change of the recipe", "accuracy, points [95 %]", "decision loss, nats [95 %]", "texts"]
     cells = (
@@ -49,14 +49,14 @@ def factors_page(folder: Path, size: str) -> str:
     for row, change, link in found:
         if not is_beyond_chance(row):
             within.setdefault(link, []).append(change)
-    return _PAGE.format(
-        heading=_HEADING,
+    text = _TEXT.format(
         n_moved=len(moved),
         n_rows=len(found),
         n_chance=2 * 0.05 * len(found),  # two intervals each
         moved=table(names, cells),
         level="\n".join(f"- {link}: {'; '.join(changes)}." for link, changes in within.items()),
     )
+    return _PAGE.format(text=text)
 
 
 def is_beyond_chance(row: Row) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.accuracy_recipes import FROM_SCRATCH
+from benchmarks.accuracy_recipes import COUNTS_BESIDE, FROM_SCRATCH
 from gencls.training.config import TrainConfig
 
 Options = Mapping[str, Any]
@@ -63,8 +63,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "counts": (NO_COUNTS, {**NO_COUNTS, "class_steps": times("class_steps", 3), "class_learning_rate": 3e-3}),
     # a network that learns its classes alone has more to learn, too; the second level is the control of the first
     "counts_beside": (
-        {"counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3},
-        {"class_steps": 1500, "class_learning_rate": 3e-3},
+        COUNTS_BESIDE,
+        {name: value for name, value in COUNTS_BESIDE.items() if name != "counts_beside"},
     ),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (
@@ -94,7 +94,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     # the second level: its classes learnt alone, as the recipe of the English sentences does
     "multilingual": (
         MULTILINGUAL,
-        {**MULTILINGUAL, "counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3},
+        {**MULTILINGUAL, **COUNTS_BESIDE},
     ),
     # masked language models that come with their heads, at the rate of the GPU preset
     "hub_backbone": tuple(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy_figures import OWN, by_model, data_title, title
-from benchmarks.accuracy_results import mean_and_half, outcome
-from benchmarks.accuracy_tables import percent, place_name
+from benchmarks.accuracy_results import difference, outcome
+from benchmarks.accuracy_tables import by_place, lead, percent, place_name
 from benchmarks.markdown import table
 
 Row = Mapping[str, Any]
@@ -65,46 +65,35 @@ def encoder_table(rows: Sequence[Row], evaluations: Sequence[Row]) -> str:
     """
     correct = {(row["variant"], place_name(row)): row["correct"] for row in evaluations if "correct" in row}
     cells = []
-    for place, models in _by_place(rows).items():
-        if _ENCODER not in models:
-            continue
-        encoder, hybrid = models[_ENCODER], models.get("hybrid")
-        shown = [percent(encoder["accuracy"]), percent(models["diffusion"]["accuracy"])]
-        shown += [_lead(encoder["ahead"], encoder["ahead_high"] - encoder["ahead"])]
-        if hybrid is None:
-            shown += ["–", ""]
-        else:
-            lead, half = hybrid["accuracy"] - encoder["accuracy"], None
-            if ("hybrid", place) in correct:
-                lead, half = _paired(correct["hybrid", place]["diffusion"], correct["generative", place][_ENCODER])
-            shown += [percent(hybrid["accuracy"]), _lead(lead, half)]
-        cells.append([place, *shown])
+    for place, models in by_place(rows).items():
+        if _ENCODER in models:
+            encoder, own = models[_ENCODER], models["diffusion"]
+            shown = [percent(encoder["accuracy"]), percent(own["accuracy"]), _marked_lead(encoder)]
+            cells.append([place, *shown, *_hybrid_beside(place, models, correct)])
     return table(["data", "encoder", "generative", "ahead by", "hybrid", "ahead by"], cells)
 
 
-def _by_place(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """The models of each data set and seed."""
-    places: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        places.setdefault(place_name(row), {})[row["model"]] = row
-    return places
+def _hybrid_beside(
+    place: str, models: Mapping[str, Row], correct: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+) -> tuple[str, str]:
+    """The hybrid's accuracy, and by how much it is ahead of the encoder."""
+    if "hybrid" not in models:
+        return "–", ""
+    accuracy = models["hybrid"]["accuracy"]
+    if ("hybrid", place) not in correct:
+        return percent(accuracy), f"{100 * (accuracy - models[_ENCODER]['accuracy']):+.1f}"
+    right = {"diffusion": correct["hybrid", place]["diffusion"], _ENCODER: correct["generative", place][_ENCODER]}
+    return percent(accuracy), _marked_lead(difference(right, _ENCODER))
 
 
-def _paired(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    return mean_and_half(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
-
-
-def _lead(mean: float, half: float | None) -> str:
-    """By how many points a model is ahead, with the interval where it is known; bold where it leaves zero out."""
-    if half is None:
-        return f"{100 * mean:+.1f}"
-    shown = f"{100 * mean:+.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]"
-    return f"**{shown}**" if abs(mean) > half else shown
+def _marked_lead(row: Row) -> str:
+    """A lead, bold where its interval leaves zero out."""
+    return lead(row) if outcome(row) == "undecided" else f"**{lead(row)}**"
 
 
 def calibration_table(rows: Sequence[Row]) -> str:
     """Return calibration errors in percent in Markdown: a row for each data set and seed; rows as `overview_table`."""
-    places = _by_place(rows)
+    places = by_place(rows)
     there = [model for model in _CALIBRATED if any(model in models for models in places.values())]
     names = ["data", *map(title, there)]
     return table(names, ([place, *(_error(models.get(model)) for model in there)] for place, models in places.items()))

@@ -132,11 +132,10 @@ _BUDGETS = {
 #: Data sets without a recipe of their own take another one's, of texts of the same kind.
 _RECIPE_OF_OTHERS = "rotten_tomatoes"
 _PRESETS = {"cpu": "demo", "gpu": "gpu"}
-#: Where counts stand beside the network: six passes over the sentences. The decision's loss is the network's alone, and
-#: the hybrid keeps the counts inside.
-_COUNTS_BESIDE = {
-    ("cpu", "rotten_tomatoes"): {"counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3},
-}
+#: A network that learns its classes alone has more to learn: six passes over the sentences.
+COUNTS_BESIDE = {"counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3}
+#: Recipes that have it. The decision's loss is the network's alone, and the hybrid keeps the counts inside.
+_WITH_COUNTS_BESIDE = {("cpu", "rotten_tomatoes"): COUNTS_BESIDE}
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 #: Classes of a text in that loss where there are more: each is a pass over the vocabulary.
@@ -191,7 +190,7 @@ def task(
         changes = {name: value for name, value in changes.items() if name not in FROM_SCRATCH}
         changes |= {"backbone": backbone, "backbone_layers": None}
     config = replace(preset(_PRESETS[size], seed=seed), **changes)
-    of_variant = _COUNTS_BESIDE.get((size, data), {})
+    of_variant = _WITH_COUNTS_BESIDE.get((size, data), {})
     if variant == "hybrid":
         of_variant = {**_HYBRID, "hybrid_classes": _HYBRID_CLASSES.get(data)}
     config = replace(config, **of_variant)

@@ -92,7 +92,7 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
             ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
             (_accuracy(row, _best(rows, row)) for row in rows),
         ),
-        wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _by_data(rows))),
+        wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _rivals(rows))),
         steps=BOUND_STEPS,
         n_bound=BOUND_TEXTS,
         language=table(
@@ -144,14 +144,25 @@ def _accuracy(row: Row, best: float) -> list[str]:
     interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
     if row["model"] == "diffusion":
         return [place_name(row), title(row["model"]), interval, "", ""]
-    low, high = percent(row["ahead_low"]), percent(row["ahead_high"])
-    p = p_value(row["mcnemar_p"])
-    return [place_name(row), title(row["model"]), interval, f"{100 * row['ahead']:+.1f} [{low}, {high}]", p]
+    return [place_name(row), title(row["model"]), interval, lead(row), p_value(row["mcnemar_p"])]
 
 
-def _by_data(rows: Sequence[Row]) -> list[list[Row]]:
-    names = dict.fromkeys(place_name(row) for row in rows)
-    return [[row for row in rows if place_name(row) == name and row["model"] != "diffusion"] for name in names]
+def lead(row: Row) -> str:
+    """Return by how many points a model is ahead, with the interval; `row` as `difference` gives it."""
+    return f"{100 * row['ahead']:+.1f} [{percent(row['ahead_low'])}, {percent(row['ahead_high'])}]"
+
+
+def by_place(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Return the row of each model, by data set and seed."""
+    places: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        places.setdefault(place_name(row), {})[row["model"]] = row
+    return places
+
+
+def _rivals(rows: Sequence[Row]) -> list[list[Row]]:
+    """The models beside the generative one, of each data set and seed."""
+    return [[row for row in models.values() if row["model"] != "diffusion"] for models in by_place(rows).values()]
 
 
 def _wins(rows: Sequence[Row]) -> list[str]:

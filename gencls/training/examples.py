@@ -119,22 +119,21 @@ class ScheduledExamples(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         text = int(self.schedule[index])
-        label = int(self.texts.labels[text])
+        label, seed = int(self.texts.labels[text]), int(self.seeds[index])
         return Example(
             token_ids=self.texts.token_ids[text],
             class_id=self.texts.n_classes if self.is_dropped[index] else label,
             fold_id=int(self.texts.folds[text]),
             label=label,
-            seed=int(self.seeds[index]),
-            candidates=self._candidates(index),
+            seed=seed,
+            candidates=self._candidates(text, label, seed),
         )
 
-    def _candidates(self, index: int) -> IntArray | None:
+    def _candidates(self, text: int, label: int, seed: int) -> IntArray | None:
         if self.rivals is None:
             return None
-        text = int(self.schedule[index])
-        generator = np.random.default_rng([int(self.seeds[index]), 1])  # the masks have one of the seed alone
-        return self.rivals.candidates(text, int(self.texts.labels[text]), generator=generator)
+        generator = np.random.default_rng([seed, 1])  # the masks have one of the seed alone
+        return self.rivals.candidates(text, label, generator=generator)
 
 
 def _dropped(labels: IntArray, share: float) -> NDArray[np.bool_]:

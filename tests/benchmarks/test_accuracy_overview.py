@@ -72,10 +72,10 @@ def compared_with_an_encoder(n_texts=100):
     """Ninety texts right for the generative model, 80 for the hybrid, 95 for the encoder; land has no encoder."""
     right = {name: np.arange(n_texts) < count for name, count in (("own", 90), ("hybrid", 80), ("encoder", 95))}
     rows = [
-        {**row("sea", 1, "diffusion", 0.90)},
+        row("sea", 1, "diffusion", 0.90),
         {**row("sea", 1, "encoder", 0.95, (-0.0929, -0.0071)), "ahead": -0.05},
         {**row("sea", 1, "hybrid", 0.80, (0.04, 0.16)), "ahead": 0.1},
-        {**row("land", 0, "diffusion", 0.90)},
+        row("land", 0, "diffusion", 0.90),
     ]
     place = {"data": "sea", "seed": 1}
     evaluations = [

@@ -60,10 +60,10 @@ def test_few_classes_estimate_the_loss_of_all(tmp_path, parts, tiny_config):
 def test_few_classes_go_with_what_changes_the_rows(tmp_path, parts, tiny_config, options):
     """Complements give a text two rows, and class dropout gives some no class of their own."""
     config = tiny_config(**{**OPTIONS, **options}, hybrid_classes=4, class_level_low=0.0)
-    state = fit(tmp_path, parts, config).state_dict()
+    denoiser = fit(tmp_path, parts, config)
+    state = denoiser.state_dict()
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
     texts = _training_texts(parts[0], N_CLASSES, config)
-    denoiser = fit(tmp_path, parts, config)
     stage = _stages(texts, config, _rivals(denoiser, texts, config))["classes"]
     batch = collator(denoiser, 0.0, config)([stage[index] for index in range(8)])
     assert len(batch["candidates"]) == len(batch["labels"])
