@@ -135,7 +135,7 @@ _PRESETS = {"cpu": "demo", "gpu": "gpu"}
 #: A network that learns its classes alone has more to learn: six passes over the sentences.
 COUNTS_BESIDE = {"counts_beside": True, "class_steps": 1500, "class_learning_rate": 3e-3}
 #: Recipes that have it. The decision's loss is the network's alone, and the hybrid keeps the counts inside.
-_WITH_COUNTS_BESIDE = {("cpu", "rotten_tomatoes"): COUNTS_BESIDE}
+_WITH_COUNTS_BESIDE = {("cpu", data): COUNTS_BESIDE for data in ("rotten_tomatoes", "chinese_reviews")}
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 #: Classes of a text in that loss where there are more: each is a pass over the vocabulary.
