@@ -30,7 +30,8 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.additions import add_baselines, take_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-from gencls.evaluation.runs import identity_of, train_run
+from gencls.evaluation.runs import train_run
+from gencls.evaluation.same_run import identity_of
 from gencls.reporting.records import run_record
 
 logger = logging.getLogger("gencls.benchmarks")

@@ -79,6 +79,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
     "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
+    # where classes of few texts train as long as those of many
+    "class_shrinkage": tuple({"class_shrinkage": texts} for texts in (0.0, 10.0, 50.0)),
     # a rate for class maps behind the network is high for adapters inside it
     "adapter_rate": ({"mode": "adapter", "class_learning_rate": 5e-4},),
     "truncation": ({"truncation": "head"}, {"truncation": "tail"}),
@@ -104,8 +106,9 @@ FACTORS: dict[str, tuple[Options, ...]] = {
 }
 #: Factors for machines that a hub answers.
 HUB_FACTORS = ("hub_backbone",)
-#: Factors that are studied where they are named: those of a hub, of texts that are not English, and of many steps.
-ON_REQUEST = (*HUB_FACTORS, "multilingual", "counts_beside")
+#: Factors that are studied where they are named: those of a hub, of texts that are not English, of many steps, and of
+#: classes that differ in size.
+ON_REQUEST = (*HUB_FACTORS, "multilingual", "counts_beside", "class_shrinkage")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 

@@ -24,10 +24,10 @@ _PAGE = """# Accuracy and calibration
 Made by `{command}` on {device}; every number of the tables is generated.
 "Generative": trained by the generative loss alone, decided by the likelihoods alone. Discriminative in it are the
 strengths of the tables' smoothing, one to four numbers chosen by the decisions of cross-fitted training texts, and two
-or three numbers of calibration, which move no decision. (On Rotten Tomatoes the class's counts stand beside the
-network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid": trained with the
-cross-entropy of the Bayes posterior as well; on Rotten Tomatoes with the counts inside, and fewer steps of the classes.
-"Its count tables": what the generative model starts from, without the network.
+or three numbers of calibration, which move no decision. (On Rotten Tomatoes and the Chinese reviews the class's counts
+stand beside the network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid":
+trained with the cross-entropy of the Bayes posterior as well; on those two with the counts inside, and fewer steps of
+the classes. "Its count tables": what the generative model starts from, without the network.
 
 All choices were made on validation and calibration texts; a recipe's test split was scored once, and where another
 recipe had been scored before, [findings.md](findings.md) says so. Data are those of the package index: the test texts

@@ -5,7 +5,7 @@
 Each level of a factor changes options of the generative recipe and nothing else. Options of scoring need no training:
 the recipe's own run is scored again. Where only the classes' stage differs, the recipe's adaptation is taken over. A
 run that is there is not trained again, so that factors can be added one by one, and the page is written after each
-level. No test text is scored.
+level. No test text is scored. Where only the shrinkage of the classes differs, their steps are taken over as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
 from gencls.data.errors import nearest, three_parts
 from gencls.data.hub import hub_reachable
-from gencls.evaluation.runs import RUN, identity_of, load_run_data, names_of, train_run
+from gencls.evaluation.runs import load_run_data, names_of, train_run
+from gencls.evaluation.same_run import RUN, identity_of
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import mcnemar_p
 from gencls.reporting.records import run_record

@@ -27,6 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         const=True,
         help="take the class training back unless validation texts are classified better by it",
     )
+    parser.add_argument(
+        "--class-shrinkage",
+        type=float,
+        metavar="TEXTS",
+        help="so many texts of a class keep half of what its training taught it, fewer keep less; such as 10",
+    )
     parser.add_argument("--batch-size", type=int, help="texts per step")
     parser.add_argument("--hybrid-weight", type=float, help="weight of the decision loss; 0 is purely generative")
     parser.add_argument(
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         "adapt_steps",
         "class_steps",
         "class_steps_must_help",
+        "class_shrinkage",
         "batch_size",
         "hybrid_weight",
         "hybrid_classes",

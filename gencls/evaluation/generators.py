@@ -16,7 +16,7 @@ from gencls.data.storage import read_json, write_json
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.language_model import CONFIG, LanguageModel
 from gencls.diffusion.windows import text_windows
-from gencls.evaluation.runs import RUN, refuse_other_run
+from gencls.evaluation.same_run import RUN, refuse_other_run
 from gencls.reporting.records import run_record
 from gencls.training.config import TrainConfig
 from gencls.training.language_model import train_language_model

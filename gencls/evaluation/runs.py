@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +26,12 @@ from gencls.data.errors import three_parts
 from gencls.data.fingerprint import digest_of_texts
 from gencls.data.storage import read_json, write_json
 from gencls.data.text import normal_form
-from gencls.evaluation.seen_texts import note_unlabelled, other_unlabelled, texts_without_labels
+from gencls.evaluation.same_run import RUN, check_same_run, take_stages
+from gencls.evaluation.seen_texts import note_unlabelled, texts_without_labels
 from gencls.reporting.records import run_record
-from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
-from gencls.training.loop import FINISHED
+from gencls.training.config import TrainConfig
 
 logger = logging.getLogger("gencls.evaluation")
-RUN, CHECKPOINTS = "run.json", "checkpoints"
 #: Share of the test texts above which copies are worth a warning.
 MANY_COPIES = 0.05
 Splits = Mapping[str, TextSplit]
@@ -79,7 +75,7 @@ def train_run(
         Those that the data set has with labels are left out.
     adapted : Path, optional
         A run of the same data and options, but for those of the classes' stage: its class-free adaptation is taken
-        over and not trained again.
+        over and not trained again; nor are its classes, where they differ in their shrinkage and their scoring alone.
     time_budget : float, optional
         Minutes of training.
     progress : bool
@@ -105,14 +101,14 @@ def train_run(
     if unlabelled is not None or "unlabelled" in splits:
         names, more = _without_labels(splits, unlabelled, text_column)
         identity["unlabelled"] = {"name": names, "texts": len(more), "digest": digest_of_texts(more)}
-    _check_same_run(folder / RUN, identity)
+    check_same_run(folder, identity)
     if (folder / CONFIG).exists():
         if more is not None:
             note_unlabelled(folder, more)  # a run from before they were kept gets them
         logger.info("%s is trained already; give another --output to train again", folder)
         return DiffusionClassifier.load(folder)
     if adapted is not None:
-        take_adaptation(adapted, folder, identity)
+        take_stages(adapted, folder, identity)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
     if more is not None:
@@ -150,58 +146,6 @@ def _without_labels(splits: Splits, path: Path | None, text_column: str) -> tupl
         names.append(path.name)
         texts += texts_without_labels(path, splits, text_column)
     return ", ".join(names), texts
-
-
-def take_adaptation(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:
-    """Copy the finished class-free stage of another run, unless the folder has begun one of its own.
-
-    Parameters
-    ----------
-    source, folder : Path
-        Run folders.
-    identity : mapping
-        ``data``, ``fingerprint`` and ``config`` of the run that is to be trained.
-
-    Raises
-    ------
-    ValueError
-        If the other run's adaptation is not what this run would train, or is not finished.
-    """
-    ours, theirs = folder / CHECKPOINTS / "adapt", source / CHECKPOINTS / "adapt"
-    if ours.exists():
-        return
-    if not (source / RUN).exists() or not (theirs / FINISHED).exists():
-        got = f"none in {source}"
-        raise ValueError(
-            three_parts("a run with a finished adaptation", got, "Train it first, or leave --adapted out.")
-        )
-    differing = _other_adaptation(identity_of(source), identity)
-    if differing:
-        todo = "Only options of the classes' stage may differ; leave --adapted out."
-        raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
-    ours.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ours.parent, prefix=".adapt-") as temporary:
-        os.replace(shutil.copytree(theirs, Path(temporary) / "adapt"), ours)
-    logger.info("the adaptation of %s is taken over", source)
-
-
-def identity_of(folder: Path) -> dict[str, Any]:
-    """Return what a run folder holds a run of; options that are newer than it at their defaults."""
-    record: dict[str, Any] = read_json(folder / RUN)
-    return {**record, "config": {**TrainConfig().as_dict(), **(record.get("config") or {})}}
-
-
-def _other_adaptation(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    names = [name for name in TrainConfig().as_dict() if name not in CLASS_STAGE_OPTIONS]
-    differing = [name for name in names if one["config"][name] != other["config"][name]]
-    return differing + _other_data(one, other)
-
-
-def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    differing = ["fingerprint"] * (one.get("fingerprint") != other["fingerprint"])
-    differing += other_unlabelled(one, other)
-    of_test = [[record["data"].get(name) for name in ("fresh_test", "n_test")] for record in (one, other)]
-    return differing + ["test split"] * (of_test[0] != of_test[1])
 
 
 def load_run_data(folder: Path) -> tuple[dict[str, Any], TextDataset, Splits]:
@@ -271,26 +215,6 @@ def _load(place: Mapping[str, Any]) -> TextDataset:
         text_column=place["text_column"],
         label_column=place["label_column"],
     )
-
-
-def _check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
-    if not path.exists():
-        return
-    old = identity_of(path.parent)
-    differing = _other_data(old, identity) + ["config"] * (old["config"] != identity["config"])
-    refuse_other_run(differing, path.parent)
-
-
-def refuse_other_run(differing: Sequence[str], folder: Path) -> None:
-    """Raise a ValueError if a folder holds a run in which anything differs from the one to train."""
-    if differing:
-        raise ValueError(
-            three_parts(
-                "an empty folder, or a run of the same data and options to resume",
-                f"a run with another {' and '.join(differing)} in {folder}",
-                "Give another --output.",
-            )
-        )
 
 
 def accelerator_name(device: torch.device) -> str | None:

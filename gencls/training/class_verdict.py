@@ -38,13 +38,15 @@ Weights = Mapping[str, Tensor]
 class Verdict(TypedDict):
     """Mean decision losses of the validation texts, nats, and whether the stage's weights were kept.
 
-    The standard error is that of the losses' difference, None for a single text.
+    The standard error is that of the losses' difference, None for a single text. The shrinkage is that of the classes
+    that were judged.
     """
 
     loss_before: float
     loss_after: float
     standard_error: float | None
     is_kept: bool
+    class_shrinkage: float
 
 
 def trainable_weights(denoiser: Denoiser) -> dict[str, Tensor]:
@@ -87,8 +89,8 @@ def keep_if_better(
     -------
     Verdict
     """
-    if (folder / VERDICT).exists():
-        known: Verdict = read_json(folder / VERDICT)
+    known: Verdict | None = read_json(folder / VERDICT) if (folder / VERDICT).exists() else None
+    if known is not None and known.get("class_shrinkage", 0.0) == config.class_shrinkage:
         if not known["is_kept"]:
             _set(denoiser, before)
         return known
@@ -111,6 +113,7 @@ def keep_if_better(
         "loss_after": means["after"],
         "standard_error": error,
         "is_kept": is_kept,
+        "class_shrinkage": config.class_shrinkage,
     }
     write_json(folder / VERDICT, verdict)
     return verdict

@@ -26,6 +26,8 @@ SCORING_OPTIONS = (
     "long_texts",
 )
 
+#: Modes whose class parts add to the class-free network, and can be shrunk towards it.
+SHRINKABLE = ("conditional", "adapter")
 #: Options that the class-free adaptation does not depend on.
 CLASS_STAGE_OPTIONS = (
     "counts_beside",
@@ -35,6 +37,7 @@ CLASS_STAGE_OPTIONS = (
     "class_learning_rate",
     "shared_learning_rate_scale",
     "class_steps_must_help",
+    "class_shrinkage",
     "hybrid_weight",
     "hybrid_classes",
     "checkpoint_steps",
@@ -98,6 +101,9 @@ class TrainConfig:
     class_steps_must_help : bool
         Take the class stage back unless it lowers the validation texts' decision loss by more than a standard error.
         For few labelled texts; the time budget does not cover the scoring. See `gencls.training.class_verdict`.
+    class_shrinkage : float
+        Texts with which a class keeps half of what its steps taught it; fewer keep less. 0 keeps all. Modes
+        ``conditional`` and ``adapter``; see `gencls.diffusion.shrinkage`.
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
     hybrid_classes : int, optional
@@ -156,6 +162,7 @@ class TrainConfig:
     class_learning_rate: float = 3e-3
     shared_learning_rate_scale: float = 0.6
     class_steps_must_help: bool = False
+    class_shrinkage: float = 0.0
     hybrid_weight: float = 0.0
     hybrid_classes: int | None = None
     freeze_embeddings: bool = True
@@ -197,6 +204,11 @@ class TrainConfig:
                 raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
 
     def _check_ranges(self) -> None:
+        if not 0 <= self.class_shrinkage < float("inf"):
+            raise ValueError(three_parts("class_shrinkage >= 0", str(self.class_shrinkage), "Give 0 for none."))
+        if self.class_shrinkage and self.mode not in SHRINKABLE:
+            got = f"class_shrinkage={self.class_shrinkage} and mode={self.mode!r}"
+            raise ValueError(three_parts(f"a mode out of {SHRINKABLE} beside class_shrinkage", got, "Leave it out."))
         if self.hybrid_weight < 0:
             raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
         if self.hybrid_classes is not None and not self.hybrid_weight:

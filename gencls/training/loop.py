@@ -24,7 +24,7 @@ from gencls.training.examples import ScheduledExamples
 from gencls.training.model import TrainingModel
 
 logger = logging.getLogger("gencls.training")
-COMPLETE, FINISHED = "complete.json", "finished.json"
+CHECKPOINTS, COMPLETE, FINISHED = "checkpoints", "complete.json", "finished.json"
 
 
 class StageTrainer(Trainer):
@@ -95,7 +95,7 @@ class _Deadline(TrainerCallback):
 
 def stage_folder(folder: Path, name: str) -> Path:
     """Return the folder of a stage's checkpoints in that of its run."""
-    return folder / "checkpoints" / name
+    return folder / CHECKPOINTS / name
 
 
 def run_stage(

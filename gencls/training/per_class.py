@@ -17,6 +17,7 @@ from gencls.data.errors import three_parts
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
+from gencls.diffusion.shrinkage import credibility, shrink_classes
 from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
@@ -217,6 +218,9 @@ def _train_classes(
         max_seconds=seconds_of(plan, CLASS_SHARE),
         **options,
     )
+    if config.class_shrinkage:
+        n_texts = torch.from_numpy(np.bincount(examples.texts.labels, minlength=denoiser.n_classes))
+        shrink_classes(denoiser.network, credibility(n_texts, config.class_shrinkage))
     if config.class_steps_must_help and record["steps"]:
         asked = (denoiser, before, validation, examples.texts.log_prior, config, stage_folder(folder, "classes"))
         record["verdict"] = keep_if_better(*asked, bf16=options["bf16"], progress=options["progress"])

@@ -28,8 +28,8 @@ logger = logging.getLogger("gencls.training")
 PLAN = "plan.json"
 #: Shares of a time budget.
 ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
-#: Options that change no trained weight.
-_FREE_OPTIONS = ("checkpoint_steps", *SCORING_OPTIONS)
+#: Options that change no weight of a checkpoint: of one training there may be several shrinkages.
+FREE_OPTIONS = ("checkpoint_steps", "class_shrinkage", *SCORING_OPTIONS)
 #: Options that older runs do not have, and are resumed all the same.
 _LATER_OPTIONS = (
     "prefix_share",
@@ -80,8 +80,8 @@ def _refusal(got: str) -> ValueError:
 
 
 def training_identity(texts: TrainingTexts, label_names: Sequence[str], config: TrainConfig) -> str:
-    """Return a digest of everything that decides the trained weights."""
-    options = {name: value for name, value in config.as_dict().items() if name not in _FREE_OPTIONS}
+    """Return a digest of everything that decides the weights of the checkpoints."""
+    options = {name: value for name, value in config.as_dict().items() if name not in FREE_OPTIONS}
     for name in _LATER_OPTIONS:
         if not options[name]:
             del options[name]

@@ -14,6 +14,7 @@ from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import cut_splits, load_run_data, train_run
 from gencls.evaluation.seen_texts import UNLABELLED, texts_without_labels, was_trained_on
 from gencls.training.config import TrainConfig
+from gencls.training.loop import StageTrainer
 
 CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
 HYBRID = replace(CONFIG, hybrid_weight=0.5, class_dropout=0.0)
@@ -43,6 +44,21 @@ def test_a_taken_over_adaptation_gives_the_same_bits_as_training_it(tmp_path, da
     assert all(torch.equal(anew[name], taken[name]) for name in anew)
     assert any(not torch.equal(anew[name], plain[name]) for name in anew)
     assert classifier.training_record_["adapt"]["steps"] == 3
+
+
+def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_differs(tmp_path, data, first, monkeypatch):
+    shrunk = replace(CONFIG, class_shrinkage=5.0, n_steps=1)
+    train_run(data, tmp_path / "anew", shrunk)
+    with monkeypatch.context() as context:
+        context.setattr(StageTrainer, "training_step", lambda *_, **__: pytest.fail("trained again"))
+        taken = train_run(data, tmp_path / "taken", shrunk, adapted=first)
+    folders = (tmp_path / "anew", tmp_path / "taken", first)
+    anew, over, plain = (load_file(folder / "model.safetensors") for folder in folders)
+    assert all(torch.equal(value, over[name]) for name, value in anew.items())
+    assert any(not torch.equal(value, over[name]) for name, value in plain.items())
+    assert taken.training_record_["classes"]["steps"] == CONFIG.class_steps
+    other = train_run(data, tmp_path / "other", replace(shrunk, class_steps=2), adapted=first)
+    assert other.training_record_["classes"]["steps"] == 2, "another stage of the classes is trained"
 
 
 @pytest.mark.parametrize(

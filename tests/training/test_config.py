@@ -47,6 +47,8 @@ BAD = [
     {"target_flip_rate": 0.01, "counts_beside": True},
     {"class_steps_must_help": True, "counts_beside": True},
     {"hybrid_weight": 0.5, "counts_beside": True},
+    *({"class_shrinkage": value} for value in (-1.0, float("nan"), float("inf"))),
+    *({"class_shrinkage": 10.0, "mode": mode} for mode in ("prompt", "independent")),
     {"hybrid_classes": 8},
     {"hybrid_classes": 2, "hybrid_weight": 1.0},
 ]
@@ -120,7 +122,7 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
     ids, config = np.arange(3), TrainConfig()
     later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
     later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help", "counts_beside"}
-    later |= {"hybrid_classes"}
+    later |= {"hybrid_classes", "class_shrinkage"}
     free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"

@@ -1,0 +1,58 @@
+r"""Classes of few texts stay near what all classes have in common.
+
+Classes train with equal steps, so that a class of one text reads it as often as a class of thousands reads other ones,
+and learns it by heart. Its part is then shrunk towards the class-free network by the credibility of Bühlmann (1967,
+*Experience rating and credibility*, ASTIN Bulletin 4),
+
+.. math:: \theta_c \leftarrow \frac{n_c}{n_c + k}\, \theta_c ,
+
+for a class of n_c texts, with one k for all. Where :math:`\theta_c` adds to the class-free network (class maps,
+adapters), 0 is that network; the counts of the class, which are smoothed on their own, stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gencls.diffusion.adapters import adapted_layers, adapter_name
+from gencls.diffusion.conditioning import Adapter, Conditional, Conditioning
+
+
+def credibility(n_texts: Tensor, k: float) -> Tensor:
+    """Return the share (C,) that each class keeps of its own part.
+
+    Parameters
+    ----------
+    n_texts : Tensor of shape (C,)
+        Training texts of each class.
+    k : float
+        Texts with which a class keeps half of it; 0 keeps all.
+    """
+    return n_texts / (n_texts + k)
+
+
+@torch.no_grad()
+def shrink_classes(network: Conditioning, shares: Tensor) -> None:
+    """Multiply what each class adds to the class-free network, in place.
+
+    Parameters
+    ----------
+    network : Conditional or Adapter
+    shares : Tensor of shape (C,)
+        See `credibility`.
+    """
+    for index, share in enumerate(shares.tolist()):
+        for part in _parts(network, index):
+            part.mul_(share)  # counted as a change, unlike one of `part.data`: what was derived is made anew
+
+
+def _parts(network: Conditioning, index: int) -> list[Tensor]:
+    """What is linear in what a class adds, and 0 where it adds nothing."""
+    if isinstance(network, Conditional):
+        return [network.up[index], network.embedding[index]]
+    name = adapter_name(index)
+    layers = adapted_layers(cast(Adapter, network).encoder).values()
+    return [layer.lora_B[name].weight for layer in layers]
