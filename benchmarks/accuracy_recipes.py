@@ -112,7 +112,8 @@ _BUDGETS = {
         "rotten_tomatoes": {**_CPU_SENTENCES, "adapt_steps": 200, "class_steps": 200, "class_learning_rate": 5e-4},
         # three times the steps of the classes were within chance on held-out texts (study-r8), and their loss lower
         "r8": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 300},
-        "r52": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 600},
+        # of 52 classes, 19 have fewer texts than that: on held-out texts of two seeds the decision's loss is lower
+        "r52": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 600, "class_shrinkage": 10.0},
         "20ng": {**_CPU_TOPICS, "adapt_steps": 100, "class_steps": 200},
         # characters, from scratch: the pretrained network that reads Chinese was level on held-out texts
         "chinese_reviews": {**_CPU_SENTENCES, **FROM_SCRATCH, "adapt_steps": 1000, "class_steps": 500},
