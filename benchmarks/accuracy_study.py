@@ -3,9 +3,9 @@
     python -m benchmarks.accuracy_study --data imdb --factors path_steps hybrid_weight
 
 Each level of a factor changes options of the generative recipe and nothing else. Options of scoring need no training:
-the recipe's own run is scored again. Where only the classes' stage differs, the recipe's adaptation is taken over. A
-run that is there is not trained again, so that factors can be added one by one, and the page is written after each
-level. No test text is scored. Where only the shrinkage of the classes differs, their steps are taken over as well.
+the recipe's own run is scored again. Where only the classes' stage differs, the recipe's adaptation is taken over,
+and where only the shrinkage of the classes does, their steps as well. A run that is there is not trained again, so
+that factors can be added one by one, and the page is written after each level. No test text is scored.
 """
 
 from __future__ import annotations

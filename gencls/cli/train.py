@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--test-texts", metavar="N", type=int, help="judge on N of the test texts; the others train without labels"
     )
-    parser.add_argument("--adapted", metavar="RUN", type=Path, help="take the class-free adaptation from this run")
+    parser.add_argument("--adapted", metavar="RUN", type=Path, help="take from this run what would be trained alike")
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help="train no longer than this")
     parser.add_argument("--source", choices=("auto", "hub", "registry", "file"), default="auto")
     parser.add_argument("--text-column", default="text")

@@ -12,37 +12,45 @@ adapters), 0 is that network; the counts of the class, which are smoothed on the
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
+from gencls.data.errors import three_parts
 from gencls.diffusion.adapters import adapted_layers, adapter_name
 from gencls.diffusion.conditioning import Adapter, Conditional, Conditioning
 
 
 def credibility(n_texts: Tensor, k: float) -> Tensor:
-    """Return the share (C,) that each class keeps of its own part.
+    """Return the share that each class keeps of its own part.
 
     Parameters
     ----------
-    n_texts : Tensor of shape (C,)
-        Training texts of each class.
+    n_texts : Tensor of shape (C,), int64
+        Texts that each class trains on; those without a label count in the class that they were given.
     k : float
         Texts with which a class keeps half of it; 0 keeps all.
+
+    Returns
+    -------
+    Tensor of shape (C,), float32
     """
     return n_texts / (n_texts + k)
 
 
 @torch.no_grad()
 def shrink_classes(network: Conditioning, shares: Tensor) -> None:
-    """Multiply what each class adds to the class-free network, in place.
+    """Multiply what each class adds to the class-free network, in place: a second call shrinks what is left.
 
     Parameters
     ----------
     network : Conditional or Adapter
-    shares : Tensor of shape (C,)
+    shares : Tensor of shape (C,), float32
         See `credibility`.
+
+    Raises
+    ------
+    TypeError
+        If a class does not add to a class-free network.
     """
     for index, share in enumerate(shares.tolist()):
         for part in _parts(network, index):
@@ -53,6 +61,7 @@ def _parts(network: Conditioning, index: int) -> list[Tensor]:
     """What is linear in what a class adds, and 0 where it adds nothing."""
     if isinstance(network, Conditional):
         return [network.up[index], network.embedding[index]]
-    name = adapter_name(index)
-    layers = adapted_layers(cast(Adapter, network).encoder).values()
-    return [layer.lora_B[name].weight for layer in layers]
+    if isinstance(network, Adapter):
+        return [layer.lora_B[adapter_name(index)].weight for layer in adapted_layers(network.encoder).values()]
+    todo = "Leave class_shrinkage out."
+    raise TypeError(three_parts("classes that add to a class-free network", type(network).__name__, todo))

@@ -75,7 +75,8 @@ def train_run(
         Those that the data set has with labels are left out.
     adapted : Path, optional
         A run of the same data and options, but for those of the classes' stage: its class-free adaptation is taken
-        over and not trained again; nor are its classes, where they differ in their shrinkage and their scoring alone.
+        over and not trained again, and so are the steps of its classes where they would be the same: where the
+        shrinkage of the classes, the scoring and nothing else differs, and there is no time budget.
     time_budget : float, optional
         Minutes of training.
     progress : bool
@@ -108,7 +109,7 @@ def train_run(
         logger.info("%s is trained already; give another --output to train again", folder)
         return DiffusionClassifier.load(folder)
     if adapted is not None:
-        take_stages(adapted, folder, identity)
+        take_stages(adapted, folder, identity, time_budget=time_budget)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
     if more is not None:

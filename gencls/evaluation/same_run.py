@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gencls.data.errors import three_parts
-from gencls.data.storage import read_json, write_json
+from gencls.data.storage import read_json
 from gencls.evaluation.seen_texts import other_unlabelled
+from gencls.training.class_verdict import VERDICT
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import CHECKPOINTS, FINISHED, stage_folder
-from gencls.training.plan import FREE_OPTIONS, PLAN
+from gencls.training.plan import FREE_OPTIONS
 
 logger = logging.getLogger("gencls.evaluation")
 RUN = "run.json"
@@ -28,7 +29,20 @@ def identity_of(folder: Path) -> dict[str, Any]:
 
 
 def check_same_run(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a folder holds another run than the one to train."""
+    """Refuse to resume another run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run that is to be trained, whether it has begun or not.
+    identity : mapping
+        Its ``data``, ``fingerprint`` and ``config``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of other data or options.
+    """
     if (folder / RUN).exists():
         old = identity_of(folder)
         differing = _other_data(old, identity) + ["config"] * (old["config"] != identity["config"])
@@ -54,7 +68,7 @@ def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return differing + ["test split"] * (of_test[0] != of_test[1])
 
 
-def take_stages(source: Path, folder: Path, identity: Mapping[str, Any]) -> None:
+def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time_budget: float | None = None) -> None:
     """Copy the finished stages of another run that this run would train alike, unless the folder has begun its own.
 
     Parameters
@@ -63,30 +77,32 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any]) -> None
         Run folders.
     identity : mapping
         ``data``, ``fingerprint`` and ``config`` of the run that is to be trained.
+    time_budget : float, optional
+        Of that run. With one the steps of its classes are planned anew, and only the adaptation is taken over.
 
     Raises
     ------
     ValueError
-        If the other run's adaptation is not what this run would train, or is not finished.
+        If the source holds no run, its adaptation has not all of its steps, or its data or the options of its
+        adaptation are other ones.
     """
     if (folder / CHECKPOINTS).exists():
         return
-    if not (source / RUN).exists() or not _is_finished(source, "adapt"):
-        got = f"none in {source}"
-        raise ValueError(
-            three_parts("a run with a finished adaptation", got, "Train it first, or leave --adapted out.")
-        )
-    theirs = identity_of(source)
-    differing = _other_options(theirs, identity, CLASS_STAGE_OPTIONS) + _other_data(theirs, identity)
+    steps = {stage: identity["config"][f"{stage}_steps"] for stage in ("adapt", "class")}
+    theirs = identity_of(source) if (source / RUN).exists() else None
+    differing = _other_options(theirs, identity, CLASS_STAGE_OPTIONS) + _other_data(theirs, identity) if theirs else []
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
+    if theirs is None or not _has_finished(source, "adapt", steps["adapt"]):
+        expected, got = f"a run with a finished adaptation of {steps['adapt']} steps", f"none in {source}"
+        raise ValueError(three_parts(expected, got, "Train it first, or leave --adapted out."))
     stages = ["adapt"]
-    if _is_finished(source, "classes") and not _other_options(theirs, identity, FREE_OPTIONS):
+    is_alike = time_budget is None and not _other_options(theirs, identity, FREE_OPTIONS)
+    if is_alike and _has_finished(source, "classes", steps["class"]):
         stages.append("classes")
-        write_json(folder / PLAN, read_json(source / PLAN))
     _copy_stages(source, folder, stages)
-    logger.info("of %s is taken over: %s", source, " and ".join(stages))
+    logger.info("taken over from %s: %s", source, " and ".join(stages))
 
 
 def _other_options(one: Mapping[str, Any], other: Mapping[str, Any], but: Sequence[str]) -> list[str]:
@@ -94,14 +110,17 @@ def _other_options(one: Mapping[str, Any], other: Mapping[str, Any], but: Sequen
     return [name for name in names if one["config"][name] != other["config"][name]]
 
 
-def _is_finished(run: Path, stage: str) -> bool:
-    return (stage_folder(run, stage) / FINISHED).exists()
+def _has_finished(run: Path, stage: str, steps: int) -> bool:
+    """Whether a stage has all of its steps: a time budget may have cut it."""
+    path = stage_folder(run, stage) / FINISHED
+    return path.exists() and read_json(path)["steps"] == steps
 
 
 def _copy_stages(source: Path, folder: Path, stages: Sequence[str]) -> None:
-    """All of them or none."""
+    """All of them or none; without the verdict on the classes, which may be another one as they are scored here."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".stages-") as temporary:
         for stage in stages:
-            shutil.copytree(stage_folder(source, stage), stage_folder(Path(temporary), stage))
+            ours = stage_folder(Path(temporary), stage)
+            shutil.copytree(stage_folder(source, stage), ours, ignore=shutil.ignore_patterns(VERDICT))
         os.replace(Path(temporary) / CHECKPOINTS, folder / CHECKPOINTS)

@@ -80,7 +80,7 @@ def keep_if_better(
     config : TrainConfig
         Its estimator scores the texts.
     folder : Path
-        Of the stage: the verdict is written there, and read where there is one.
+        Of the stage: the verdict is written there, and read where there is one of the same shrinkage.
     bf16 : bool
         As in training.
     progress : bool
@@ -89,8 +89,8 @@ def keep_if_better(
     -------
     Verdict
     """
-    known: Verdict | None = read_json(folder / VERDICT) if (folder / VERDICT).exists() else None
-    if known is not None and known.get("class_shrinkage", 0.0) == config.class_shrinkage:
+    known = _known_verdict(folder)
+    if known is not None and known["class_shrinkage"] == config.class_shrinkage:
         if not known["is_kept"]:
             _set(denoiser, before)
         return known
@@ -117,6 +117,15 @@ def keep_if_better(
     }
     write_json(folder / VERDICT, verdict)
     return verdict
+
+
+def _known_verdict(folder: Path) -> Verdict | None:
+    path = folder / VERDICT
+    if not path.exists():
+        return None
+    known: Verdict = read_json(path)
+    known.setdefault("class_shrinkage", 0.0)  # older ones do not tell it
+    return known
 
 
 def _losses(

@@ -102,8 +102,8 @@ class TrainConfig:
         Take the class stage back unless it lowers the validation texts' decision loss by more than a standard error.
         For few labelled texts; the time budget does not cover the scoring. See `gencls.training.class_verdict`.
     class_shrinkage : float
-        Texts with which a class keeps half of what its steps taught it; fewer keep less. 0 keeps all. Modes
-        ``conditional`` and ``adapter``; see `gencls.diffusion.shrinkage`.
+        Texts with which a class keeps half of what its steps taught it; with fewer it keeps less. 0 keeps all. For
+        the modes ``conditional`` and ``adapter``; see `gencls.diffusion.shrinkage`.
     hybrid_weight : float
         Weight of the cross-entropy of the Bayes posterior; 0 is purely generative.
     hybrid_classes : int, optional
@@ -204,11 +204,12 @@ class TrainConfig:
                 raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
 
     def _check_ranges(self) -> None:
-        if not 0 <= self.class_shrinkage < float("inf"):
-            raise ValueError(three_parts("class_shrinkage >= 0", str(self.class_shrinkage), "Give 0 for none."))
-        if self.class_shrinkage and self.mode not in SHRINKABLE:
-            got = f"class_shrinkage={self.class_shrinkage} and mode={self.mode!r}"
-            raise ValueError(three_parts(f"a mode out of {SHRINKABLE} beside class_shrinkage", got, "Leave it out."))
+        texts: object = self.class_shrinkage
+        if not (isinstance(texts, Real) and 0 <= float(texts) < float("inf")):
+            raise ValueError(three_parts("class_shrinkage as a number >= 0", repr(texts), "Give 0 for none."))
+        if texts and self.mode not in SHRINKABLE:
+            got, todo = f"class_shrinkage={texts} and mode={self.mode!r}", "Leave class_shrinkage out, or the mode."
+            raise ValueError(three_parts(f"a mode out of {SHRINKABLE} beside class_shrinkage", got, todo))
         if self.hybrid_weight < 0:
             raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
         if self.hybrid_classes is not None and not self.hybrid_weight:

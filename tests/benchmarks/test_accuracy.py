@@ -281,7 +281,8 @@ def test_recipes_differ_between_variants_by_the_decision_loss(data, size):
         assert not other["counts_beside"]
         assert differ <= set(CLASS_STAGE_OPTIONS), "the adaptation is shared"
     else:
-        assert differ - {"hybrid_classes"} == {"hybrid_weight", "class_dropout"}
+        assert differ - {"hybrid_classes", "class_shrinkage"} == {"hybrid_weight", "class_dropout"}
+        assert not other["class_shrinkage"]
         assert (other["hybrid_classes"] is None) == (data not in ("r52", "20ng")), "all, but of many"
     assert generative.fresh_test == FRESH_TEST.get(data)
     assert generative.name != hybrid.name

@@ -80,3 +80,10 @@ def test_what_a_class_map_adds_is_shrunk_in_proportion():
         shrink_classes(network, shares)
         wanted = added * torch.tensor([0.25, 0.5, 0.0, 0.5, 1.0])[:, None]
         assert torch.allclose(network.class_features(hidden, classes) - shared, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["prompt", "independent"])
+def test_what_does_not_add_to_a_class_free_network_is_refused(mode):
+    network = Denoiser(load_backbone("tiny-random"), C, ConditioningConfig(mode)).network
+    with pytest.raises(TypeError, match=f"got {type(network).__name__}"):
+        shrink_classes(network, torch.ones(C))

@@ -1,4 +1,4 @@
-"""Run folders: the adaptation of another run, a fresh test split, and what is refused."""
+"""Run folders: a fresh test split, texts without labels, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import cut_splits, load_run_data, train_run
 from gencls.evaluation.seen_texts import UNLABELLED, texts_without_labels, was_trained_on
 from gencls.training.config import TrainConfig
-from gencls.training.loop import StageTrainer
 
 CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
 HYBRID = replace(CONFIG, hybrid_weight=0.5, class_dropout=0.0)
@@ -30,54 +29,6 @@ def first(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("runs") / "first"
     train_run(data, folder, CONFIG)
     return folder
-
-
-def test_a_taken_over_adaptation_gives_the_same_bits_as_training_it(tmp_path, data, first, monkeypatch):
-    train_run(data, tmp_path / "anew", HYBRID)
-    steps = []
-    monkeypatch.setattr("gencls.training.loop._LogWriter.on_log", lambda self, *_, **__: steps.append(self.stage))
-    classifier = train_run(data, tmp_path / "taken", HYBRID, adapted=first)
-    anew, taken, plain = (
-        load_file(folder / "model.safetensors") for folder in (tmp_path / "anew", tmp_path / "taken", first)
-    )
-    assert anew.keys() == taken.keys()
-    assert all(torch.equal(anew[name], taken[name]) for name in anew)
-    assert any(not torch.equal(anew[name], plain[name]) for name in anew)
-    assert classifier.training_record_["adapt"]["steps"] == 3
-
-
-def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_differs(tmp_path, data, first, monkeypatch):
-    shrunk = replace(CONFIG, class_shrinkage=5.0, n_steps=1)
-    train_run(data, tmp_path / "anew", shrunk)
-    with monkeypatch.context() as context:
-        context.setattr(StageTrainer, "training_step", lambda *_, **__: pytest.fail("trained again"))
-        taken = train_run(data, tmp_path / "taken", shrunk, adapted=first)
-    folders = (tmp_path / "anew", tmp_path / "taken", first)
-    anew, over, plain = (load_file(folder / "model.safetensors") for folder in folders)
-    assert all(torch.equal(value, over[name]) for name, value in anew.items())
-    assert any(not torch.equal(value, over[name]) for name, value in plain.items())
-    assert taken.training_record_["classes"]["steps"] == CONFIG.class_steps
-    other = train_run(data, tmp_path / "other", replace(shrunk, class_steps=2), adapted=first)
-    assert other.training_record_["classes"]["steps"] == 2, "another stage of the classes is trained"
-
-
-@pytest.mark.parametrize(
-    "changes", [{"learning_rate": 1e-5}, {"adapt_steps": 2}, {"seed": 1}, {"mode": "prompt"}], ids=lambda one: str(*one)
-)
-def test_another_adaptation_is_refused_by_the_name_of_what_differs(tmp_path, data, first, changes):
-    with pytest.raises(ValueError, match=f"same .*{next(iter(changes))}"):
-        train_run(data, tmp_path / "run", replace(HYBRID, **changes), adapted=first)
-    assert not (tmp_path / "run" / "checkpoints").exists()
-
-
-def test_an_adaptation_of_other_texts_or_an_unfinished_one_is_refused(tmp_path, data, first, toy, table):
-    other = str(table(tmp_path / "other.csv", toy(120, seed=1)))
-    with pytest.raises(ValueError, match=r"same .*fingerprint"):
-        train_run(other, tmp_path / "run", HYBRID, adapted=first)
-    with pytest.raises(ValueError, match="a run with a finished adaptation"):
-        train_run(data, tmp_path / "run", HYBRID, adapted=tmp_path / "nothing")
-    with pytest.raises(ValueError, match=r"same .*test split"):
-        train_run(data, tmp_path / "run", HYBRID, fresh_test=20, adapted=first)
 
 
 def test_a_fresh_test_split_is_made_again_from_the_record(tmp_path, data):

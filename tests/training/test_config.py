@@ -47,7 +47,7 @@ BAD = [
     {"target_flip_rate": 0.01, "counts_beside": True},
     {"class_steps_must_help": True, "counts_beside": True},
     {"hybrid_weight": 0.5, "counts_beside": True},
-    *({"class_shrinkage": value} for value in (-1.0, float("nan"), float("inf"))),
+    *({"class_shrinkage": value} for value in (-1.0, float("nan"), float("inf"), "10", None)),
     *({"class_shrinkage": 10.0, "mode": mode} for mode in ("prompt", "independent")),
     {"hybrid_classes": 8},
     {"hybrid_classes": 2, "hybrid_weight": 1.0},
@@ -79,9 +79,9 @@ def test_pairs_that_go_together(options):
 
 def test_scoring_options_change_no_training():
     """What a folder holds of a training is resumed under other scoring options."""
-    from gencls.training.plan import _FREE_OPTIONS
+    from gencls.training.plan import FREE_OPTIONS
 
-    assert set(SCORING_OPTIONS) <= {*_FREE_OPTIONS} <= TrainConfig().as_dict().keys()
+    assert set(SCORING_OPTIONS) <= {*FREE_OPTIONS} <= TrainConfig().as_dict().keys()
 
 
 def test_no_steps_and_no_pairs_are_fine():
