@@ -29,15 +29,14 @@ NO_COUNTS: Options = {
     "triple_smoothing": (),
     "embedding_ridge": None,
 }
-#: For texts that are not English, where the CPU's recipe starts from scratch: at the rates of its English recipes.
+#: For texts that are not English, where the CPU's recipe starts from scratch: with the language at the rates of its
+#: English recipes, and the classes as the recipe has them.
 MULTILINGUAL: Options = {
     "backbone": "multilingual-e5",
     "backbone_layers": 6,
     "adapt_steps": 300,
-    "class_steps": 200,
     "learning_rate": 5e-4,
     "head_learning_rate": 1e-3,
-    "class_learning_rate": 5e-4,
     "freeze_embeddings": True,
 }
 #: Name of a factor -> the changes of each of its levels.
@@ -93,11 +92,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
-    # the second level: its classes learnt alone, as the recipe of the English sentences does
-    "multilingual": (
-        MULTILINGUAL,
-        {**MULTILINGUAL, **COUNTS_BESIDE},
-    ),
+    "multilingual": (MULTILINGUAL,),
     # masked language models that come with their heads, at the rate of the GPU preset
     "hub_backbone": tuple(
         {"backbone": name, "backbone_layers": None, "learning_rate": 1e-4}
