@@ -115,23 +115,34 @@ def discounted_deviations(counts: FloatArray, discount: float, smoothing: float)
 
 
 def assign_folds(
-    token_ids: Sequence[NDArray[np.integer]], n_folds: int, *, generator: np.random.Generator
+    token_ids: Sequence[NDArray[np.integer]],
+    n_folds: int,
+    *,
+    labels: NDArray[np.integer] | None = None,
+    generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return a random fold, 0..n_folds-1, of each text.
+    """Return a random fold, 0..n_folds-1, of each text, with the classes in equal shares.
 
-    Copies of a text share a fold: a copy in another fold would count the text's own words. Fold sizes differ by at most
-    one distinct text.
+    A fold with more of one class would leave a table in which that class has fewer tokens, and the texts of the fold
+    would look like those of the others: with eight texts of each of two classes, four in five did. Copies of a text
+    share a fold: a copy in another fold would count the text's own words. Fold sizes differ by at most one distinct
+    text, and so do the numbers of a class's texts in them.
 
     Parameters
     ----------
     token_ids : sequence of N ndarray of shape (L,)
     n_folds : int
+    labels : ndarray of shape (N,), int, optional
+        Class of each text, the first one's of copies; all alike if not given.
     generator : numpy.random.Generator
 
     Returns
     -------
     ndarray of shape (N,), int64
     """
-    _, text_of = np.unique([np.asarray(ids, dtype="<i8").tobytes() for ids in token_ids], return_inverse=True)
-    n_distinct = int(text_of.max(initial=-1)) + 1
-    return np.asarray(generator.permutation(np.arange(n_distinct) % n_folds)[text_of], dtype=np.int64)
+    keys = [np.asarray(ids, dtype="<i8").tobytes() for ids in token_ids]
+    _, first, text_of = np.unique(keys, return_index=True, return_inverse=True)
+    place = generator.permutation(len(first))
+    if labels is not None:
+        place[np.lexsort((place, labels[first]))] = np.arange(len(first))  # class after class, each in its random order
+    return np.asarray((place % n_folds)[text_of], dtype=np.int64)

@@ -16,7 +16,7 @@ from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.training.class_verdict import VERDICT
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.loop import CHECKPOINTS, FINISHED, stage_folder
-from gencls.training.plan import FREE_OPTIONS
+from gencls.training.plan import FREE_OPTIONS, PLAN, has_these_tables
 
 logger = logging.getLogger("gencls.evaluation")
 RUN = "run.json"
@@ -99,7 +99,7 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
         raise ValueError(three_parts(expected, got, "Train it first, or leave --adapted out."))
     stages = ["adapt"]
     is_alike = time_budget is None and not _other_options(theirs, identity, FREE_OPTIONS)
-    if is_alike and _has_finished(source, "classes", steps["class"]):
+    if is_alike and _has_finished(source, "classes", steps["class"]) and has_these_tables(read_json(source / PLAN)):
         stages.append("classes")
     _copy_stages(source, folder, stages)
     logger.info("taken over from %s: %s", source, " and ".join(stages))

@@ -173,7 +173,8 @@ def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) 
             three_parts("training texts with tokens in every class", f"none in classes {missing}", "Add texts.")
         )
     token_ids = [train.token_ids[place] for place in keep]
-    folds = assign_folds(token_ids, config.n_folds, generator=np.random.default_rng([config.seed, 1]))
+    generator = np.random.default_rng([config.seed, 1])
+    folds = assign_folds(token_ids, config.n_folds, labels=labels, generator=generator)
     return TrainingTexts(token_ids, labels, folds, n_classes)
 
 

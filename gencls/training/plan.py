@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ logger = logging.getLogger("gencls.training")
 PLAN = "plan.json"
 #: Shares of a time budget.
 ADAPT_SHARE, CLASS_SHARE = 0.4, 0.6
+#: How the folds of the cross-fitted class tables are cut; runs of an older version do not say it.
+FOLDS = "stratified"
 #: Options that change no weight of a checkpoint: of one training there may be several shrinkages.
 FREE_OPTIONS = ("checkpoint_steps", "class_shrinkage", *SCORING_OPTIONS)
 #: Options that older runs do not have, and are resumed all the same.
@@ -61,17 +63,22 @@ def kept_plan(folder: Path, identity: str, validation: str | None = None) -> dic
     ------
     ValueError
         If the folder holds a training of other data or options: its checkpoints would be resumed silently. Or one of a
-        version that chose the smoothing otherwise: its later steps would be trained with other tables.
+        version that made the class tables otherwise: its later steps would be trained with other tables.
     """
     path = folder / PLAN
     plan: dict[str, Any] = read_json(path) if path.exists() else {}
     if plan.get("identity", identity) != identity:
         raise _refusal(f"checkpoints of another training in {folder.name}")
-    if plan and validation is not None and "smoothing" not in plan:
-        raise _refusal(f"checkpoints of an older version, which chose its smoothing otherwise, in {folder.name}")
+    if plan and validation is not None and not has_these_tables(plan):
+        raise _refusal(f"checkpoints of an older version, which made its class tables otherwise, in {folder.name}")
     if plan.get("validation", validation) != validation:
         raise _refusal(f"checkpoints of a training with other validation texts in {folder.name}")
     return plan
+
+
+def has_these_tables(plan: Mapping[str, Any]) -> bool:
+    """Whether a plan is of a version that makes the class tables of its training as this one does."""
+    return "smoothing" in plan and plan.get("folds") == FOLDS
 
 
 def _refusal(got: str) -> ValueError:
@@ -137,7 +144,7 @@ def make_plan(
     plan = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
     plan |= {"time_budget": time_budget, "bf16": bf16, "identity": identity}
     if validation is not None:
-        plan |= {"validation": validation, "smoothing": smoothing}
+        plan |= {"validation": validation, "smoothing": smoothing, "folds": FOLDS}
     if time_budget is not None:
 
         def fitting(examples: ScheduledExamples, share: float, hybrid_weight: float) -> int:

@@ -143,6 +143,40 @@ def test_folds_are_even_seeded_and_random():
     assert (folds != assign_folds(distinct(23), 4, generator=np.random.default_rng(1))).any()
 
 
+@pytest.mark.parametrize("sizes", [(8, 8), (1, 2, 30), (17, 5, 4)])
+def test_classes_are_in_equal_shares_of_the_folds(sizes):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    folds = assign_folds(distinct(len(labels)), 4, labels=labels, generator=np.random.default_rng(0))
+    assert np.ptp(np.bincount(folds, minlength=4)) <= 1
+    for label in range(len(sizes)):
+        assert np.ptp(np.bincount(folds[labels == label], minlength=4)) <= 1
+    other = assign_folds(distinct(len(labels)), 4, labels=labels, generator=np.random.default_rng(2))
+    assert (folds != other).any()
+
+
+def test_copies_share_a_fold_whatever_their_labels():
+    labels = np.repeat([0, 1, 0], 9)
+    folds = assign_folds(distinct(9) * 3, 4, labels=labels, generator=np.random.default_rng(0)).reshape(3, 9)
+    assert (folds == folds[0]).all() and len(set(folds[0])) == 4
+
+
+def test_few_texts_do_not_look_like_the_other_class():
+    """Of texts without any signal, tables of folds with classes in unequal shares tell the label, the wrong way."""
+    right = {"drawn": [], "stratified": []}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        ids = [rng.zipf(1.3, size=100) % 300 for _ in range(16)]
+        labels = rng.permutation(np.arange(16) % 2)
+        for name, known in (("drawn", None), ("stratified", labels)):
+            folds = assign_folds(ids, 8, labels=known, generator=rng)
+            tables = cross_fitted(ids, labels, folds, 2, 300, smoothing=1.0)
+            scores = [tables[fold][:, row].sum(axis=1) for row, fold in zip(ids, folds, strict=True)]
+            right[name].extend(np.argmax(scores, axis=1) == labels)
+    error = 0.5 / len(right["drawn"]) ** 0.5
+    assert np.mean(right["drawn"]) < 0.5 - 5 * error
+    assert abs(np.mean(right["stratified"]) - 0.5) < 4 * error
+
+
 def test_a_folds_table_is_the_table_without_the_fold(data):
     ids, labels = data
     folds = assign_folds(ids, 4, generator=np.random.default_rng(0))

@@ -20,7 +20,7 @@ from gencls.diffusion.denoiser import Denoiser
 from gencls.training import class_tables
 from gencls.training.examples import TokenizedSplit
 from gencls.training.loop import last_complete_checkpoint, steps_within
-from gencls.training.plan import collator
+from gencls.training.plan import FOLDS, collator
 
 # One process imports the libraries and forks a child for each training, before it has started any thread of torch.
 DRIVER = """
@@ -185,11 +185,12 @@ def test_other_validation_texts_are_refused(trained, train, split):
             train(folder, held=held)
 
 
-def test_a_run_of_a_version_that_chose_the_smoothing_otherwise_is_refused(tmp_path, trained, train):
+@pytest.mark.parametrize("name", ["smoothing", "folds"])
+def test_a_run_of_a_version_that_made_the_class_tables_otherwise_is_refused(tmp_path, trained, train, name):
     """Its later steps would be trained with other tables than its first ones."""
     shutil.copytree(trained[0], tmp_path / "run")
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    assert plan.pop("smoothing") == trained[1].record["smoothing"]
+    assert plan.pop(name) == {"smoothing": trained[1].record["smoothing"], "folds": FOLDS}[name]
     (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ValueError, match=r"Expected .*; got .* older version.* in run\. Give"):
         train(tmp_path / "run")
@@ -222,7 +223,7 @@ def test_plan_is_read_back(tmp_path, train, caplog):
 def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
     """The plan said three steps, the machine was slower: the resume must not add the missing ones."""
     plan = {"adapt_steps": 3, "class_steps": 3, "time_budget": 1e-9}
-    plan["smoothing"] = {"unigram": 1.0, "discount": None, "pair": None, "triple": None}
+    plan |= {"smoothing": {"unigram": 1.0, "discount": None, "pair": None, "triple": None}, "folds": FOLDS}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     first, steps = train(tmp_path), []
     again = train(tmp_path, call={"on_step": steps.append})
