@@ -8,6 +8,9 @@ and learns it by heart. Its part is then shrunk towards the class-free network b
 
 for a class of n_c texts, with one k for all. Where :math:`\theta_c` adds to the class-free network (class maps,
 adapters), 0 is that network; the counts of the class, which are smoothed on their own, stay as they are.
+
+For small classes among large ones. Where all have few texts, the network has learnt to distrust their counts, and what
+the classes learnt makes up for it: without that, decisions get worse.
 """
 
 from __future__ import annotations
