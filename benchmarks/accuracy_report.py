@@ -27,7 +27,8 @@ strengths of the tables' smoothing, one to four numbers chosen by the decisions 
 or three numbers of calibration, which move no decision. (On Rotten Tomatoes and the Chinese reviews the class's counts
 stand beside the network, and the number that weighs both, fitted to the calibration texts too, moves some.) "Hybrid":
 trained with the cross-entropy of the Bayes posterior as well; on those two with the counts inside, and fewer steps of
-the classes. "Its count tables": what the generative model starts from, without the network.
+the classes; on R52 without the shrinkage of small classes. "Its count tables": what the generative model starts from,
+without the network.
 
 All choices were made on validation and calibration texts; a recipe's test split was scored once, and where another
 recipe had been scored before, [findings.md](findings.md) says so. Data are those of the package index: the test texts
