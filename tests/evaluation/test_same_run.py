@@ -15,6 +15,7 @@ from gencls.evaluation.same_run import RUN, identity_of, take_stages
 from gencls.training.class_verdict import VERDICT
 from gencls.training.config import TrainConfig
 from gencls.training.loop import FINISHED, StageTrainer, stage_folder
+from gencls.training.plan import PLAN
 
 CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
 HYBRID = replace(CONFIG, hybrid_weight=0.5, class_dropout=0.0)
@@ -111,6 +112,13 @@ def test_a_stage_that_a_time_budget_cut_is_not_taken_over(tmp_path, data, first,
         assert not (tmp_path / "begun").exists()
     else:
         assert begun(tmp_path, tmp_path / "cut") == ["adapt"]
+
+
+def test_classes_that_an_older_version_trained_with_other_tables_are_not_taken_over(tmp_path, first):
+    old = tmp_path / "old"
+    shutil.copytree(first, old)
+    write_json(old / PLAN, {name: value for name, value in read_json(old / PLAN).items() if name != "folds"})
+    assert begun(tmp_path, old) == ["adapt"]
 
 
 def test_checkpoints_without_a_record_are_not_taken_over(tmp_path, first):
