@@ -63,7 +63,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     # a network that learns its classes alone has more to learn, too; the second level is the control of the first
     "counts_beside": (
         COUNTS_BESIDE,
-        {name: value for name, value in COUNTS_BESIDE.items() if name != "counts_beside"},
+        {**COUNTS_BESIDE, "counts_beside": False},
     ),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (

@@ -88,18 +88,18 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
     """
     if (folder / CHECKPOINTS).exists():
         return
-    steps = {stage: identity["config"][f"{stage}_steps"] for stage in ("adapt", "class")}
     theirs = identity_of(source) if (source / RUN).exists() else None
-    differing = _other_options(theirs, identity, CLASS_STAGE_OPTIONS) + _other_data(theirs, identity) if theirs else []
+    if theirs is None or not _has_finished(source, "adapt", theirs["config"]["adapt_steps"]):
+        expected = f"a run with a finished adaptation of {identity['config']['adapt_steps']} steps"
+        raise ValueError(three_parts(expected, f"none in {source}", "Train it first, or leave --adapted out."))
+    differing = _other_options(theirs, identity, CLASS_STAGE_OPTIONS) + _other_data(theirs, identity)
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
-    if theirs is None or not _has_finished(source, "adapt", steps["adapt"]):
-        expected, got = f"a run with a finished adaptation of {steps['adapt']} steps", f"none in {source}"
-        raise ValueError(three_parts(expected, got, "Train it first, or leave --adapted out."))
     stages = ["adapt"]
     is_alike = time_budget is None and not _other_options(theirs, identity, FREE_OPTIONS)
-    if is_alike and _has_finished(source, "classes", steps["class"]) and has_these_tables(read_json(source / PLAN)):
+    is_whole = _has_finished(source, "classes", theirs["config"]["class_steps"])
+    if is_alike and is_whole and has_these_tables(read_json(source / PLAN)):
         stages.append("classes")
     _copy_stages(source, folder, stages)
     logger.info("taken over from %s: %s", source, " and ".join(stages))

@@ -40,10 +40,14 @@ class TrainingTexts:
     has_found_labels: bool = False
 
     @property
+    def class_sizes(self) -> IntArray:
+        """The number of texts of each class, (C,), int64."""
+        return np.bincount(self.labels, minlength=self.n_classes)
+
+    @property
     def log_prior(self) -> NDArray[np.float64]:
         """The log of the classes' shares of the texts, (C,), nats."""
-        counts = np.bincount(self.labels, minlength=self.n_classes)
-        return np.asarray(np.log(counts / len(self.labels)))
+        return np.asarray(np.log(self.class_sizes / len(self.labels)))
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def _train_classes(
         **options,
     )
     if config.class_shrinkage:
-        n_texts = torch.from_numpy(np.bincount(examples.texts.labels, minlength=denoiser.n_classes))
+        n_texts = torch.from_numpy(examples.texts.class_sizes)
         shrink_classes(denoiser.network, credibility(n_texts, config.class_shrinkage))
     if config.class_steps_must_help and record["steps"]:
         asked = (denoiser, before, validation, examples.texts.log_prior, config, stage_folder(folder, "classes"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,34 +11,18 @@ from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import cut_splits, load_run_data, train_run
 from gencls.evaluation.seen_texts import UNLABELLED, texts_without_labels, was_trained_on
-from gencls.training.config import TrainConfig
-
-CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
-HYBRID = replace(CONFIG, hybrid_weight=0.5, class_dropout=0.0)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, toy, table):
-    return str(table(tmp_path_factory.mktemp("data") / "toy.csv", toy(120)))
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    train_run(data, folder, CONFIG)
-    return folder
-
-
-def test_a_fresh_test_split_is_made_again_from_the_record(tmp_path, data):
-    train_run(data, tmp_path / "run", CONFIG, fresh_test=20)
+def test_a_fresh_test_split_is_made_again_from_the_record(tmp_path, data, config):
+    train_run(data, tmp_path / "run", config, fresh_test=20)
     record, _, splits = load_run_data(tmp_path / "run")
     assert len(splits["test"].texts) == sum(record["data_facts"]["class_counts"]["test"].values()) == 20
     with pytest.raises(ValueError, match="another test split"):
-        train_run(data, tmp_path / "run", CONFIG)
+        train_run(data, tmp_path / "run", config)
 
 
-def test_unscored_test_texts_train_a_run_and_are_cut_again_from_its_record(tmp_path, data, others, first):
-    train_run(data, tmp_path / "run", CONFIG, n_test=6, unlabelled=others)
+def test_unscored_test_texts_train_a_run_and_are_cut_again_from_its_record(tmp_path, data, others, first, config):
+    train_run(data, tmp_path / "run", config, n_test=6, unlabelled=others)
     record, _, splits = load_run_data(tmp_path / "run")
     whole = load_run_data(first)[2]["test"]
     assert len(splits["test"]) == 6
@@ -51,9 +33,9 @@ def test_unscored_test_texts_train_a_run_and_are_cut_again_from_its_record(tmp_p
     assert [is_seen(text) for text in (splits["unlabelled"].texts[0], splits["test"].texts[0])] == [True, False]
     for n_test, given in ((7, others), (None, others), (6, None)):
         with pytest.raises(ValueError, match="a run with another"):
-            train_run(data, tmp_path / "run", CONFIG, n_test=n_test, unlabelled=given)
+            train_run(data, tmp_path / "run", config, n_test=n_test, unlabelled=given)
     with pytest.raises(ValueError, match="test texts"):
-        train_run(data, tmp_path / "all", CONFIG, n_test=len(whole))
+        train_run(data, tmp_path / "all", config, n_test=len(whole))
     assert not (tmp_path / "all").exists()
 
 
@@ -66,9 +48,9 @@ def others(tmp_path_factory, toy):
 
 
 @pytest.fixture(scope="module")
-def with_others(tmp_path_factory, data, others):
+def with_others(tmp_path_factory, data, others, config):
     folder = tmp_path_factory.mktemp("runs") / "with-others"
-    train_run(data, folder, CONFIG, unlabelled=others)
+    train_run(data, folder, config, unlabelled=others)
     return folder
 
 
@@ -83,20 +65,20 @@ def test_texts_without_labels_train_a_run_and_its_count_tables(with_others, firs
     assert "40, which train the model and its count tables" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
-def test_a_run_goes_on_with_the_same_texts_without_labels_only(with_others, data, others, tmp_path):
+def test_a_run_goes_on_with_the_same_texts_without_labels_only(with_others, data, others, tmp_path, config, hybrid):
     before = (with_others / "model.safetensors").read_bytes()
-    train_run(data, with_others, CONFIG, unlabelled=others)
+    train_run(data, with_others, config, unlabelled=others)
     assert (with_others / "model.safetensors").read_bytes() == before
     fewer = tmp_path / "fewer.txt"
     fewer.write_text("\n".join(others.read_text(encoding="utf-8").splitlines()[:30]), encoding="utf-8")
     for other in (fewer, None):
         with pytest.raises(ValueError, match="another unlabelled texts"):
-            train_run(data, with_others, CONFIG, unlabelled=other)
+            train_run(data, with_others, config, unlabelled=other)
         with pytest.raises(ValueError, match="same unlabelled texts"):
-            train_run(data, tmp_path / "run", HYBRID, unlabelled=other, adapted=with_others)
+            train_run(data, tmp_path / "run", hybrid, unlabelled=other, adapted=with_others)
 
 
-def test_texts_of_the_data_set_are_no_texts_without_labels(data, first, tmp_path, caplog):
+def test_texts_of_the_data_set_are_no_texts_without_labels(data, first, tmp_path, caplog, config):
     """Test texts would otherwise be trained on, and training texts be counted twice."""
     splits = load_run_data(first)[2]
     known = [split.texts[0] for split in splits.values()]
@@ -106,7 +88,7 @@ def test_texts_of_the_data_set_are_no_texts_without_labels(data, first, tmp_path
     assert "5 unlabelled texts left out" in caplog.text
     path.write_text("\n".join(known), encoding="utf-8")
     with pytest.raises(ValueError, match="texts that the data set has not"):
-        train_run(data, tmp_path / "run", CONFIG, unlabelled=path)
+        train_run(data, tmp_path / "run", config, unlabelled=path)
     assert not (tmp_path / "run").exists()
 
 
@@ -122,12 +104,12 @@ def test_other_data_are_evaluated_without_what_trained_the_run(with_others, othe
     assert read_json(tmp_path / "out" / "run.json")["n_texts"] == 24
 
 
-def test_a_run_that_did_not_note_its_unlabelled_texts_says_so_and_notes_them(with_others, data, others, caplog):
+def test_a_run_that_did_not_note_its_unlabelled_texts_says_so_and_notes_them(with_others, data, others, caplog, config):
     text = others.read_text(encoding="utf-8").splitlines()[0]
     (with_others / UNLABELLED).unlink()
     assert not was_trained_on(with_others, {})(text)
     assert "not known: train it again" in caplog.text
-    train_run(data, with_others, CONFIG, unlabelled=others)
+    train_run(data, with_others, config, unlabelled=others)
     assert was_trained_on(with_others, {})(text)
 
 

@@ -13,31 +13,15 @@ from gencls.data.storage import read_json, write_json
 from gencls.evaluation.runs import train_run
 from gencls.evaluation.same_run import RUN, identity_of, take_stages
 from gencls.training.class_verdict import VERDICT
-from gencls.training.config import TrainConfig
 from gencls.training.loop import FINISHED, StageTrainer, stage_folder
 from gencls.training.plan import PLAN
 
-CONFIG = TrainConfig(backbone="tiny-random", adapt_steps=3, class_steps=3, batch_size=8, max_length=24)
-HYBRID = replace(CONFIG, hybrid_weight=0.5, class_dropout=0.0)
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, toy, table):
-    return str(table(tmp_path_factory.mktemp("data") / "toy.csv", toy(120)))
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    train_run(data, folder, CONFIG)
-    return folder
-
-
-def test_a_taken_over_adaptation_gives_the_same_bits_as_training_it(tmp_path, data, first, monkeypatch):
-    train_run(data, tmp_path / "anew", HYBRID)
+def test_a_taken_over_adaptation_gives_the_same_bits_as_training_it(tmp_path, data, first, monkeypatch, hybrid):
+    train_run(data, tmp_path / "anew", hybrid)
     steps = []
     monkeypatch.setattr("gencls.training.loop._LogWriter.on_log", lambda self, *_, **__: steps.append(self.stage))
-    classifier = train_run(data, tmp_path / "taken", HYBRID, adapted=first)
+    classifier = train_run(data, tmp_path / "taken", hybrid, adapted=first)
     anew, taken, plain = (
         load_file(folder / "model.safetensors") for folder in (tmp_path / "anew", tmp_path / "taken", first)
     )
@@ -47,8 +31,10 @@ def test_a_taken_over_adaptation_gives_the_same_bits_as_training_it(tmp_path, da
     assert classifier.training_record_["adapt"]["steps"] == 3
 
 
-def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_differs(tmp_path, data, first, monkeypatch):
-    shrunk = replace(CONFIG, class_shrinkage=5.0, n_steps=1)
+def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_differs(
+    tmp_path, data, first, monkeypatch, config
+):
+    shrunk = replace(config, class_shrinkage=5.0, n_steps=1)
     train_run(data, tmp_path / "anew", shrunk)
     with monkeypatch.context() as context:
         context.setattr(StageTrainer, "training_step", lambda *_, **__: pytest.fail("trained again"))
@@ -57,7 +43,7 @@ def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_diff
     anew, over, plain = (load_file(folder / "model.safetensors") for folder in folders)
     assert all(torch.equal(value, over[name]) for name, value in anew.items())
     assert any(not torch.equal(value, over[name]) for name, value in plain.items())
-    assert taken.training_record_["classes"]["steps"] == CONFIG.class_steps
+    assert taken.training_record_["classes"]["steps"] == config.class_steps
     other = train_run(data, tmp_path / "other", replace(shrunk, class_steps=2), adapted=first)
     assert other.training_record_["classes"]["steps"] == 2, "another stage of the classes is trained"
 
@@ -65,25 +51,25 @@ def test_the_steps_of_the_classes_are_taken_over_where_only_their_shrinkage_diff
 @pytest.mark.parametrize(
     "changes", [{"learning_rate": 1e-5}, {"adapt_steps": 2}, {"seed": 1}, {"mode": "prompt"}], ids=lambda one: str(*one)
 )
-def test_another_adaptation_is_refused_by_the_name_of_what_differs(tmp_path, data, first, changes):
+def test_another_adaptation_is_refused_by_the_name_of_what_differs(tmp_path, data, first, changes, hybrid):
     with pytest.raises(ValueError, match=f"same .*{next(iter(changes))}"):
-        train_run(data, tmp_path / "run", replace(HYBRID, **changes), adapted=first)
+        train_run(data, tmp_path / "run", replace(hybrid, **changes), adapted=first)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_an_adaptation_of_other_texts_or_an_unfinished_one_is_refused(tmp_path, data, first, toy, table):
+def test_an_adaptation_of_other_texts_or_an_unfinished_one_is_refused(tmp_path, data, first, toy, table, hybrid):
     other = str(table(tmp_path / "other.csv", toy(120, seed=1)))
     with pytest.raises(ValueError, match=r"same .*fingerprint"):
-        train_run(other, tmp_path / "run", HYBRID, adapted=first)
+        train_run(other, tmp_path / "run", hybrid, adapted=first)
     with pytest.raises(ValueError, match="a run with a finished adaptation"):
-        train_run(data, tmp_path / "run", HYBRID, adapted=tmp_path / "nothing")
+        train_run(data, tmp_path / "run", hybrid, adapted=tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"same .*test split"):
-        train_run(data, tmp_path / "run", HYBRID, fresh_test=20, adapted=first)
+        train_run(data, tmp_path / "run", hybrid, fresh_test=20, adapted=first)
 
 
-def test_a_verdict_is_reached_anew(tmp_path, data, first):
+def test_a_verdict_is_reached_anew(tmp_path, data, first, config):
     """It may be another one as the texts are scored here."""
-    must = replace(CONFIG, class_steps_must_help=True)
+    must = replace(config, class_steps_must_help=True)
     train_run(data, tmp_path / "must", must, adapted=first)
     place = stage_folder(tmp_path / "must", "classes") / VERDICT
     write_json(place, {**read_json(place), "loss_after": -1.0})
@@ -103,8 +89,8 @@ def test_with_a_time_budget_only_the_adaptation_is_taken_over(tmp_path, first):
 
 
 @pytest.mark.parametrize("stage", ["adapt", "classes"])
-def test_a_stage_that_a_time_budget_cut_is_not_taken_over(tmp_path, data, first, stage):
-    train_run(data, tmp_path / "cut", CONFIG, adapted=first)
+def test_a_stage_that_a_time_budget_cut_is_not_taken_over(tmp_path, data, first, stage, config):
+    train_run(data, tmp_path / "cut", config, adapted=first)
     write_json(stage_folder(tmp_path / "cut", stage) / FINISHED, {"steps": 2})
     if stage == "adapt":
         with pytest.raises(ValueError, match="a finished adaptation of 3 steps"):
@@ -134,8 +120,8 @@ def test_what_a_folder_has_begun_is_left_alone(tmp_path, first):
     assert list(own.iterdir()) == []
 
 
-def test_an_older_run_has_newer_options_at_their_defaults(tmp_path, first):
+def test_an_older_run_has_newer_options_at_their_defaults(tmp_path, first, config):
     record = read_json(first / RUN)
     del record["config"]["class_shrinkage"]
     write_json(tmp_path / RUN, record)
-    assert identity_of(tmp_path)["config"] == CONFIG.as_dict()
+    assert identity_of(tmp_path)["config"] == config.as_dict()

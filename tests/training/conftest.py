@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.tokens import tokenize
@@ -56,3 +57,14 @@ def train(split: Callable[..., Any], tiny_config: Callable[..., TrainConfig]) ->
         return train_denoiser(load_backbone("tiny-random"), *parts, ["left", "right"], config, folder, **(call or {}))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[[Any, Any], bool]:
+    """Whether two trainings ended with the same bits."""
+
+    def compare(one: Any, other: Any) -> bool:
+        wanted = other.denoiser.state_dict()
+        return all(torch.equal(value, wanted[name]) for name, value in one.denoiser.state_dict().items())
+
+    return compare

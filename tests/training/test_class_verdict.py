@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from gencls.diffusion.smoothing import tempered_loss, tempered_losses
 from gencls.likelihood.engine import score_texts
@@ -25,12 +24,7 @@ def helpful(train, split, tmp_path_factory):
     return train(folder / "must", held=held, **FLAT, **MUST), train(folder / "may", held=held, **FLAT), held
 
 
-def same(one, other):
-    wanted = other.denoiser.state_dict()
-    return all(torch.equal(value, wanted[name]) for name, value in one.denoiser.state_dict().items())
-
-
-def test_a_stage_that_helps_is_kept(helpful):
+def test_a_stage_that_helps_is_kept(helpful, same):
     must, may, held = helpful
     verdict = must.record["classes"]["verdict"]
     assert verdict["is_kept"] is True
@@ -43,7 +37,7 @@ def test_a_stage_that_helps_is_kept(helpful):
     assert "verdict" not in may.record["classes"]
 
 
-def test_a_stage_that_does_not_is_taken_back(train, split, tmp_path):
+def test_a_stage_that_does_not_is_taken_back(train, split, tmp_path, same):
     """On texts whose labels have nothing to do with their words."""
     held = split(40, seed=1)
     held = replace(held, labels=np.random.default_rng(0).permutation(held.labels))
@@ -57,7 +51,7 @@ def test_a_stage_that_does_not_is_taken_back(train, split, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["adapter", "prompt", "independent"])
-def test_in_every_mode(train, split, tmp_path, mode):
+def test_in_every_mode(train, split, tmp_path, mode, same):
     held = split(3, seed=1)
     held = replace(held, labels=1 - held.labels)
     options = {"mode": mode, "held": held, "smoothing": (1e6,), "pair_smoothing": ()}
@@ -77,7 +71,7 @@ def test_no_steps_no_verdict(train, tmp_path):
 
 
 @pytest.mark.parametrize("steps_before", [1, 45, 60])
-def test_a_killed_training_ends_as_it_would_have(helpful, train, tmp_path, steps_before):
+def test_a_killed_training_ends_as_it_would_have(helpful, train, tmp_path, steps_before, same):
     must, _, held = helpful
     steps = []
 
@@ -94,7 +88,7 @@ def test_a_killed_training_ends_as_it_would_have(helpful, train, tmp_path, steps
     assert resumed.record["classes"]["verdict"] == must.record["classes"]["verdict"]
 
 
-def test_a_verdict_stands_however_the_run_is_scored_later(train, tmp_path, monkeypatch, helpful):
+def test_a_verdict_stands_however_the_run_is_scored_later(train, tmp_path, monkeypatch, helpful, same):
     """Options of scoring may change between two calls: the trained weights may not."""
     options = {**FLAT, **MUST, "held": helpful[2]}
     first = train(tmp_path, **options)

@@ -47,21 +47,20 @@ def test_the_training_is_the_same_and_its_class_parts_are_shrunk(train, uneven, 
 
 
 @pytest.mark.parametrize("steps_before", [1, 4])
-def test_a_killed_training_ends_as_it_would_have(train, uneven, tmp_path, steps_before):
+def test_a_killed_training_ends_as_it_would_have(train, uneven, tmp_path, steps_before, same):
     def kill(step):
         if step == steps_before:
             raise Killed
 
     options = {"data": uneven, "class_shrinkage": K, "adapt_steps": 0, "class_steps": 5}
-    wanted = train(tmp_path / "whole", **options).denoiser.state_dict()
+    wanted = train(tmp_path / "whole", **options)
     with pytest.raises(Killed):
         train(tmp_path / "killed", call={"on_step": kill}, **options)
     for _ in range(2):
-        found = train(tmp_path / "killed", **options).denoiser.state_dict()
-        assert all(torch.equal(value, wanted[name]) for name, value in found.items())
+        assert same(train(tmp_path / "killed", **options), wanted)
 
 
-def test_a_training_killed_after_its_last_step_is_shrunk_once(train, uneven, tmp_path, monkeypatch):
+def test_a_training_killed_after_its_last_step_is_shrunk_once(train, uneven, tmp_path, monkeypatch, same):
     def shrink_and_die(*args):
         shrink_classes(*args)
         raise Killed
@@ -70,25 +69,23 @@ def test_a_training_killed_after_its_last_step_is_shrunk_once(train, uneven, tmp
     with monkeypatch.context() as context, pytest.raises(Killed):
         context.setattr(per_class, "shrink_classes", shrink_and_die)
         train(tmp_path / "killed", **options)
-    found = train(tmp_path / "killed", **options).denoiser.state_dict()
-    wanted = train(tmp_path / "whole", **options).denoiser.state_dict()
-    assert all(torch.equal(value, wanted[name]) for name, value in found.items())
+    assert same(train(tmp_path / "killed", **options), train(tmp_path / "whole", **options))
 
 
-def test_another_shrinkage_of_the_same_training(train, uneven, tmp_path):
+def test_another_shrinkage_of_the_same_training(train, uneven, tmp_path, same):
     """No step is trained again, and what was shrunk once is not shrunk again."""
     options = {"data": uneven, "class_steps": 5}
-    whole = train(tmp_path / "whole", **options).denoiser.state_dict()
+    whole = train(tmp_path / "whole", **options)
 
     def fail(step):
         pytest.fail("trained again")
 
     for k in (K, 0.0):
         train(tmp_path / "other", **options, class_shrinkage=2 * K)
-        found = train(tmp_path / "other", call={"on_step": fail}, **options, class_shrinkage=k).denoiser.state_dict()
-        wanted = train(tmp_path / str(k), **options, class_shrinkage=k).denoiser.state_dict()
-        assert all(torch.equal(value, wanted[name]) for name, value in found.items())
-        assert torch.equal(found["network.up"], whole["network.up"]) == (k == 0)
+        found = train(tmp_path / "other", call={"on_step": fail}, **options, class_shrinkage=k)
+        assert same(found, train(tmp_path / str(k), **options, class_shrinkage=k))
+        ups = [result.denoiser.state_dict()["network.up"] for result in (found, whole)]
+        assert torch.equal(*ups) == (k == 0)
 
 
 def test_the_verdict_is_on_the_shrunk_classes(train, split, tmp_path):
@@ -103,7 +100,7 @@ def test_the_verdict_is_on_the_shrunk_classes(train, split, tmp_path):
     assert verdicts[1e9 + 1]["class_shrinkage"] == 1e9 + 1
 
 
-def test_what_is_taken_back_is_the_start(train, uneven, split, tmp_path):
+def test_what_is_taken_back_is_the_start(train, uneven, split, tmp_path, same):
     """The classes of labels that have nothing to do with the words."""
     held = split(40, seed=1)
     held = TokenizedSplit(held.token_ids, np.random.default_rng(0).permutation(held.labels))
@@ -111,5 +108,4 @@ def test_what_is_taken_back_is_the_start(train, uneven, split, tmp_path):
     steps = {"class_steps": 60, "class_learning_rate": 0.05, "class_shrinkage": 0.5, "class_steps_must_help": True}
     result = train(tmp_path / "must", **options, **steps)
     assert result.record["classes"]["verdict"]["is_kept"] is False
-    start = train(tmp_path / "none", **options, class_steps=0).denoiser.state_dict()
-    assert all(torch.equal(value, start[name]) for name, value in result.denoiser.state_dict().items())
+    assert same(result, train(tmp_path / "none", **options, class_steps=0))
