@@ -29,6 +29,8 @@ NO_COUNTS: Options = {
     "triple_smoothing": (),
     "embedding_ridge": None,
 }
+#: As many layers as the CPU's recipes of English texts have, of a network twice as wide.
+MPNET: Options = {"backbone": "mpnet", "backbone_layers": 4}
 #: For texts that are not English, where the CPU's recipe starts from scratch: with the language at the rates of its
 #: English recipes, and the classes as the recipe has them.
 MULTILINGUAL: Options = {
@@ -87,11 +89,12 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "layers": tuple({"backbone_layers": count} for count in (2, 6)),
     # all of smollm2's network is pretrained and bears smaller steps, each as long as twenty of the recipe
     "backbone": (
-        {"backbone": "mpnet", "backbone_layers": 4},
-        {"backbone": "mpnet", "backbone_layers": 4, "mode": "adapter", "class_learning_rate": 5e-4},
+        MPNET,
+        {**MPNET, "mode": "adapter", "class_learning_rate": 5e-4},
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
+    "mpnet": (MPNET,),
     "multilingual": (MULTILINGUAL,),
     # masked language models that come with their heads, at the rate of the GPU preset
     "hub_backbone": tuple(
@@ -101,9 +104,9 @@ FACTORS: dict[str, tuple[Options, ...]] = {
 }
 #: Factors for machines that a hub answers.
 HUB_FACTORS = ("hub_backbone",)
-#: Factors that are studied where they are named: those of a hub, of texts that are not English, of many steps, and of
-#: classes that differ in size.
-ON_REQUEST = (*HUB_FACTORS, "multilingual", "counts_beside", "class_shrinkage")
+#: Factors that are studied where they are named: those of a hub, of texts that are not English, of many steps, of
+#: classes that differ in size, and a level of another factor alone.
+ON_REQUEST = (*HUB_FACTORS, "mpnet", "multilingual", "counts_beside", "class_shrinkage")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 

@@ -157,13 +157,12 @@ def test_log_has_the_loss_by_level_of_both_stages(trained):
         assert all(0 < line[key] < 20 for line in lines for key in line if key.startswith("loss_level_"))
 
 
-def test_second_call_finds_the_training_finished(trained, train):
+def test_second_call_finds_the_training_finished(trained, train, same):
     folder, first = trained
     steps = []
     again = train(folder, call={"on_step": steps.append})
     assert steps == []
-    state = again.denoiser.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in first.denoiser.state_dict().items())
+    assert same(first, again)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 1e-2}, {"data": True}])
@@ -220,7 +219,7 @@ def test_plan_is_read_back(tmp_path, train, caplog):
     assert again["classes"]["steps"] == 1
 
 
-def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
+def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train, same):
     """The plan said three steps, the machine was slower: the resume must not add the missing ones."""
     plan = {"adapt_steps": 3, "class_steps": 3, "time_budget": 1e-9}
     plan |= {"smoothing": {"unigram": 1.0, "discount": None, "pair": None, "triple": None}, "folds": FOLDS}
@@ -229,8 +228,7 @@ def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train):
     again = train(tmp_path, call={"on_step": steps.append})
     assert first.record["adapt"]["steps"] == again.record["classes"]["steps"] == 1
     assert steps == []
-    state = again.denoiser.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in first.denoiser.state_dict().items())
+    assert same(first, again)
 
 
 def test_precision_is_not_measured_again_by_the_process_that_resumes(tmp_path, train, monkeypatch):
@@ -252,7 +250,7 @@ def test_incomplete_checkpoint_is_ignored(tmp_path, caplog):
     assert last_complete_checkpoint(tmp_path / "none") is None
 
 
-def test_training_goes_on_from_the_last_complete_checkpoint(tmp_path, trained, train):
+def test_training_goes_on_from_the_last_complete_checkpoint(tmp_path, trained, train, same):
     """As a kill while the last checkpoint was written leaves the folder."""
     folder, first = trained
     shutil.copytree(folder, tmp_path / "run")
@@ -262,8 +260,7 @@ def test_training_goes_on_from_the_last_complete_checkpoint(tmp_path, trained, t
     steps = []
     again = train(tmp_path / "run", call={"on_step": steps.append})
     assert steps == [3]
-    state = again.denoiser.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in first.denoiser.state_dict().items())
+    assert same(first, again)
 
 
 def test_trial_steps_change_nothing(split, tiny_config):
