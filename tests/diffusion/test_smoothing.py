@@ -25,6 +25,19 @@ def drawn(n_texts, seed, *, length=8):
     return texts, labels, generator.permutation(np.arange(n_texts) % F)
 
 
+def chained(n_texts, seed, *, length=8):
+    """Texts of two classes, each a Markov chain of its own."""
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.arange(n_texts) % 2)
+    steps, texts = generator.dirichlet(np.full(V, 0.5), size=(2, V)), []
+    for label in labels:
+        ids = [generator.integers(V)]
+        while len(ids) < length:
+            ids.append(generator.choice(V, p=steps[label, ids[-1]]))
+        texts.append(np.array(ids))
+    return texts, labels, generator.permutation(np.arange(n_texts) % F)
+
+
 def by_hand(statistics, texts, labels, folds, smoothing, log_prior=0.0):
     """The criterion, text by text, on a grid of temperatures."""
     rows = []
@@ -55,10 +68,29 @@ def test_the_choice_loses_least_on_texts_that_the_tables_have_not_counted(seed):
         smoothing = {"unigram": strength, "discount": rate, "pair": between}
         return by_hand(statistics, every, truth, places, smoothing, log_prior)
 
-    tokens = {(strength, None): loss(strength, None, None) for strength in unigram} | {(0.1, 0.5): loss(0.1, 0.5, None)}
-    assert (chosen["unigram"], chosen["discount"]) == min(tokens, key=tokens.get)
-    pairs = {between: loss(chosen["unigram"], chosen["discount"], between) for between in pair}
-    assert chosen["pair"] == min(pairs, key=pairs.get)
+    kept = chosen["unigram"], chosen["discount"]
+    tokens = {kind: loss(*kind, chosen["pair"]) for kind in [*((strength, None) for strength in unigram), (0.1, 0.5)]}
+    pairs = {between: loss(*kept, between) for between in pair}
+    assert min(tokens, key=tokens.get) == kept
+    assert min(pairs, key=pairs.get) == chosen["pair"]
+
+
+@pytest.mark.parametrize("seed", [1, 6, 9])
+def test_the_tokens_are_chosen_again_once_there_are_pairs(seed):
+    """Texts whose classes differ by which token follows which: tokens that stand alone are smoothed otherwise."""
+    texts, labels, folds = chained(60, seed)
+    statistics, unigram, pair = of(texts, labels, folds), (0.01, 0.1, 1.0, 10.0, 100.0), (0.1, 1.0, 8.0)
+    alone = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=())["unigram"]
+    chosen = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=pair)
+
+    def loss(strength, between):
+        return by_hand(statistics, texts, labels, folds, {"unigram": strength, "discount": None, "pair": between})
+
+    best = loss(chosen["unigram"], chosen["pair"])
+    assert chosen["unigram"] != alone
+    assert best < min(loss(alone, between) for between in pair)
+    assert best <= min(loss(strength, chosen["pair"]) for strength in unigram)
+    assert best <= min(loss(chosen["unigram"], between) for between in pair)
 
 
 def test_a_texts_own_counts_do_not_choose():
