@@ -25,6 +25,7 @@ def all_steps(recipe: TrainConfig) -> int:
 NO_COUNTS: Options = {
     "smoothing": (1e30,),
     "discount": (),
+    "interpolation": (),
     "pair_smoothing": (),
     "triple_smoothing": (),
     "embedding_ridge": None,
@@ -78,6 +79,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     ),
     "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
     "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
+    "interpolation": ({"interpolation": ()},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
     "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
     # where classes of few texts train as long as those of many

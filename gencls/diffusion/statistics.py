@@ -13,7 +13,13 @@ from gencls.diffusion.ngrams import NgramCounts, count_ngrams, ngram_scores
 from gencls.diffusion.pairs import pair_deviations
 from gencls.diffusion.preferences import embedding_preferences
 from gencls.diffusion.triples import triple_deviations
-from gencls.diffusion.unigram import class_counts, class_deviations, discounted_deviations, log_frequencies
+from gencls.diffusion.unigram import (
+    class_counts,
+    class_deviations,
+    discounted_deviations,
+    interpolated_deviations,
+    log_frequencies,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -23,6 +29,7 @@ class Smoothing(TypedDict):
 
     unigram: float
     discount: float | None
+    interpolation: float
     pair: float | None
     triple: float | None
 
@@ -93,6 +100,7 @@ class ClassStatistics:
         pair: float | None,
         triple: float | None = None,
         discount: float | None = None,
+        interpolation: float = 0.0,
         without_fold: int | None = None,
     ) -> StatisticsTable:
         """Return the smoothed tables of all texts, or of those outside one fold (cross-fitting).
@@ -107,6 +115,8 @@ class ClassStatistics:
             Smoothing of the triples; their deviations are zero by default.
         discount : float, optional
             Absolute discounting of the classes' tokens; `unigram` then smooths the class-free unigram only.
+        interpolation : float
+            Share of the class-free unigram in the smoothed tokens; see `interpolated_deviations`.
         without_fold : int, optional
         """
         counts = counts_without(self.counts, without_fold)
@@ -116,6 +126,7 @@ class ClassStatistics:
             deviations = class_deviations(counts, unigram, preferences)
         else:
             deviations = discounted_deviations(counts, discount, unigram)
+        deviations = interpolated_deviations(deviations, interpolation)
         # smoothed as the deviations are: their class shares then sum to one, also where a class is in one fold only
         sizes = (counts + unigram * preferences).sum(axis=1)
         log_prior = np.log(sizes / sizes.sum())

@@ -114,6 +114,29 @@ def discounted_deviations(counts: FloatArray, discount: float, smoothing: float)
     return np.where(sizes > 0, np.log(np.where(sizes > 0, shares, 1.0)) - total, 0.0)
 
 
+def interpolated_deviations(deviations: FloatArray, rate: float) -> FloatArray:
+    r"""Return the deviations of classes whose texts take a share of their tokens from the class-free unigram.
+
+    .. math:: p'(v \mid c) = (1 - \lambda)\, p(v \mid c) + \lambda\, p(v)
+
+    Two-stage smoothing (Zhai & Lafferty 2002): what is added to the counts makes up for too few texts of a class, and
+    is forgotten where there are many; the share stays: any text has tokens of its own, whatever its class. No token
+    then says more than log lambda against a class.
+
+    Parameters
+    ----------
+    deviations : ndarray of shape (..., C, V), nats
+        log p(v | c) - log p(v), of any smoothing.
+    rate : float
+        Lambda, at least 0 and below 1; 0 changes nothing.
+
+    Returns
+    -------
+    ndarray of shape (..., C, V), float64, nats
+    """
+    return np.logaddexp(np.log1p(-rate) + deviations, np.log(rate)) if rate else deviations
+
+
 def assign_folds(
     token_ids: Sequence[NDArray[np.integer]],
     n_folds: int,

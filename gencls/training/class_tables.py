@@ -51,9 +51,10 @@ def fit_statistics(
         pair=config.pair_smoothing,
         triple=config.triple_smoothing,
         discount=config.discount,
+        interpolation=config.interpolation,
         log_prior=texts.log_prior,
     )
-    strengths = (f"{name} {value:g}" for name, value in smoothing.items() if value is not None)
+    strengths = (f"{name} {value:g}" for name, value in smoothing.items() if value)
     logger.info("class tables: smoothed by %s", ", ".join(strengths))
     return statistics, smoothing
 

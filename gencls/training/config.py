@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from gencls.data.errors import check_choice, nearest, three_parts
 from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator, EstimatorName, Order
+from gencls.training.checks import check_adaptive, check_beside, check_count, check_ranges
 from gencls.training.rivals import FEWEST_CLASSES
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
@@ -26,8 +26,6 @@ SCORING_OPTIONS = (
     "long_texts",
 )
 
-#: Modes whose class parts add to the class-free network, and can be shrunk towards it.
-SHRINKABLE = ("conditional", "adapter")
 #: Options that the class-free adaptation does not depend on.
 CLASS_STAGE_OPTIONS = (
     "counts_beside",
@@ -43,14 +41,6 @@ CLASS_STAGE_OPTIONS = (
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
-
-
-def _check_count(name: str, value: object, fewest: int, *, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if not (isinstance(value, Integral) and int(value) >= fewest):
-        expected = f"{name} as an integer >= {fewest}{', or None' if optional else ''}"
-        raise ValueError(three_parts(expected, repr(value), "Leave it out for the default."))
 
 
 @dataclass(frozen=True)
@@ -118,6 +108,9 @@ class TrainConfig:
         the choice. No candidates: no pairs, no triples.
     discount : tuple of float
         Candidates of absolute discounting, beside the additive `smoothing` of the tokens.
+    interpolation : tuple of float
+        Candidates, beside 0, for the share of the class-free unigram in the smoothed tokens of a class; see
+        `gencls.diffusion.unigram.interpolated_deviations`.
     embedding_ridge : float, optional
         Split the additive `smoothing` of a token between the classes by what its word embedding says of them, with this
         ridge penalty; evenly if not given. For few labelled texts; see `gencls.diffusion.preferences`.
@@ -171,6 +164,7 @@ class TrainConfig:
     pair_smoothing: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     triple_smoothing: tuple[float, ...] = ()
     discount: tuple[float, ...] = ()
+    interpolation: tuple[float, ...] = ()
     embedding_ridge: float | None = None
     n_steps: int = 2
     n_mc_samples: int = 2
@@ -188,56 +182,20 @@ class TrainConfig:
         check_choice("truncation", self.truncation, get_args(Truncation))
         check_choice("precision", self.precision, get_args(Precision))
         for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
-            _check_count(name, getattr(self, name), 1)
+            check_count(name, getattr(self, name), 1)
         for name, fewest in (("adapt_steps", 0), ("class_steps", 0), ("n_folds", 2)):
-            _check_count(name, getattr(self, name), fewest)
+            check_count(name, getattr(self, name), fewest)
         for name in ("adapter_layers", "prefix_tokens"):
-            _check_count(name, getattr(self, name), 1, optional=True)
-        _check_count("hybrid_classes", self.hybrid_classes, FEWEST_CLASSES, optional=True)
-        self._check_ranges()
+            check_count(name, getattr(self, name), 1, optional=True)
+        check_count("hybrid_classes", self.hybrid_classes, FEWEST_CLASSES, optional=True)
+        check_ranges(self)
         self._check_scoring()
         if self.counts_beside:
-            self._check_beside()
+            check_beside(self)
         for name in ("neighbour_smoothing", "embedding_ridge"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
-
-    def _check_ranges(self) -> None:
-        texts: object = self.class_shrinkage
-        if not (isinstance(texts, Real) and 0 <= float(texts) < float("inf")):
-            raise ValueError(three_parts("class_shrinkage as a number >= 0", repr(texts), "Give 0 for none."))
-        if texts and self.mode not in SHRINKABLE:
-            got, todo = f"class_shrinkage={texts} and mode={self.mode!r}", "Leave class_shrinkage out, or the mode."
-            raise ValueError(three_parts(f"a mode out of {SHRINKABLE} beside class_shrinkage", got, todo))
-        if self.hybrid_weight < 0:
-            raise ValueError(three_parts("hybrid_weight >= 0", str(self.hybrid_weight), "Raise it."))
-        if self.hybrid_classes is not None and not self.hybrid_weight:
-            got = f"hybrid_classes={self.hybrid_classes} and hybrid_weight=0"
-            raise ValueError(three_parts("a hybrid_weight beside hybrid_classes", got, "Give hybrid_weight=1.0."))
-        for name in ("class_dropout", "adapt_level_low", "class_level_low"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(three_parts(f"0 <= {name} < 1", str(getattr(self, name)), "Choose a share."))
-        if not 0 <= self.prefix_share <= 1:
-            raise ValueError(three_parts("0 <= prefix_share <= 1", str(self.prefix_share), "Choose a share."))
-        if self.prefix_tokens is not None and not self.prefix_share:
-            got = f"prefix_tokens={self.prefix_tokens} and prefix_share=0"
-            raise ValueError(three_parts("a share of examples with a prefix", got, "Give prefix_share=1.0."))
-        if self.complementary and self.adapt_level_low > 0:
-            expected, got = "adapt_level_low=0 where complementary=True", f"adapt_level_low={self.adapt_level_low}"
-            raise ValueError(three_parts(expected, got, "Train at all levels, or without complements."))
-        for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(three_parts(f"{name} > 0", str(getattr(self, name)), "Raise it."))
-        if not all(0 < value < 1 for value in self.discount):
-            raise ValueError(three_parts("discounts between 0 and 1", str(self.discount), "Give (0.3, 0.5, 0.7)."))
-        for name, fewest in (("smoothing", 1), ("pair_smoothing", 0), ("triple_smoothing", 0)):
-            values = getattr(self, name)
-            if len(values) < fewest or not all(value > 0 for value in values):
-                raise ValueError(three_parts(f"positive candidates for {name}", str(values), "Give (1.0,)."))
-        seed: object = self.seed  # what a caller gave may be anything
-        if not isinstance(seed, Integral) or int(seed) < 0:
-            raise ValueError(three_parts("a seed that is an integer >= 0", repr(self.seed), "Give 0."))
 
     def _check_scoring(self) -> None:
         Estimator(self.estimator, self.n_steps, self.n_mc_samples, self.order)  # has errors of its own
@@ -249,33 +207,11 @@ class TrainConfig:
         check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
         check_choice("long_texts", self.long_texts, get_args(LongTexts))
         if self.target_flip_rate is not None:
-            self._check_adaptive()
+            check_adaptive(self)
         elif self.level_weighting != "bound" and self.estimator != "path":
             got = f"level_weighting={self.level_weighting!r} and estimator={self.estimator!r}"
             todo = "The levels of a draw are known for the path only: use it, or level_weighting='bound'."
             raise ValueError(three_parts("the path where levels are weighted", got, todo))
-
-    def _check_beside(self) -> None:
-        # all judge by the network's likelihood alone, which is only a part of the decision
-        for name in ("target_flip_rate", "class_steps_must_help", "hybrid_weight"):
-            if getattr(self, name):
-                todo = f"Leave {name} out, or train without counts_beside."
-                raise ValueError(three_parts(f"no {name} beside counts_beside", f"{getattr(self, name)!r}", todo))
-
-    def _check_adaptive(self) -> None:
-        rate: object = self.target_flip_rate
-        if not isinstance(rate, Real) or not 0 < float(rate) < 0.5:
-            raise ValueError(three_parts("a target_flip_rate between 0 and 0.5", repr(rate), "Give 0.01, or None."))
-        reasons = {
-            "estimator": (self.estimator in ("chain", "importance_path"), "its draws cannot be added one by one"),
-            "order": (self.order == "left_to_right", "all its draws are alike"),
-            "level_weighting": (self.level_weighting != "bound", "the rule is made for draws of the bound"),
-        }
-        for name, (is_refused, reason) in reasons.items():
-            if is_refused:
-                got = f"{name}={getattr(self, name)!r}: {reason}"
-                todo = "Use the default, or target_flip_rate=None for a fixed number of draws."
-                raise ValueError(three_parts(f"another {name} beside target_flip_rate", got, todo))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -45,6 +45,7 @@ _LATER_OPTIONS = (
     "class_steps_must_help",
     "counts_beside",
     "hybrid_classes",
+    "interpolation",
 )
 
 

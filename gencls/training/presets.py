@@ -9,8 +9,10 @@ from typing import Any
 from gencls.data.errors import check_choice
 from gencls.training.config import TrainConfig
 
+#: Texts of the other folds choose among them, and none; of no use to sentences, to all longer texts some are.
+INTERPOLATION = (0.1, 0.3, 0.5, 0.7)
 PRESETS = {
-    "demo": TrainConfig(backbone_layers=4, adapt_steps=110, class_steps=60),
+    "demo": TrainConfig(backbone_layers=4, adapt_steps=110, class_steps=60, interpolation=INTERPOLATION),
     "cpu": TrainConfig(
         backbone_layers=4,
         max_length=256,
@@ -19,6 +21,7 @@ PRESETS = {
         n_scored=48,
         n_steps=4,
         checkpoint_steps=250,
+        interpolation=INTERPOLATION,
     ),
     "gpu": TrainConfig(
         backbone="roberta-base",
@@ -33,6 +36,7 @@ PRESETS = {
         n_steps=4,
         n_mc_samples=4,
         checkpoint_steps=500,
+        interpolation=INTERPOLATION,
     ),
 }
 

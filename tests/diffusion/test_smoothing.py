@@ -124,15 +124,15 @@ def test_equals_go_to_the_stronger_and_to_the_additive_one():
     """Every token is as frequent in both classes: no table says anything."""
     texts, labels = [np.arange(V)] * 8, np.arange(8) % 2
     statistics = of(texts, labels, np.arange(8) // 2)
-    options = {"unigram": (1.0, 9.0, 3.0), "pair": (2.0, 8.0, 4.0), "discount": (0.5,)}
+    options = {"unigram": (1.0, 9.0, 3.0), "pair": (2.0, 8.0, 4.0), "discount": (0.5,), "interpolation": (0.5,)}
     chosen = choose_smoothing(statistics, texts, labels, np.full(8, -1), **options)
-    assert chosen == {"unigram": 9.0, "discount": None, "pair": 8.0, "triple": None}
+    assert chosen == {"unigram": 9.0, "discount": None, "interpolation": 0.0, "pair": 8.0, "triple": None}
 
 
 def test_no_pair_candidates_no_pairs():
     texts, labels, folds = drawn(20, 0)
     chosen = choose_smoothing(of(texts, labels, folds), texts, labels, folds, unigram=(1.0,), pair=())
-    assert chosen == {"unigram": 1.0, "discount": None, "pair": None, "triple": None}
+    assert chosen == {"unigram": 1.0, "discount": None, "interpolation": 0.0, "pair": None, "triple": None}
 
 
 def test_discounts_are_chosen_where_a_small_class_needs_them():
@@ -143,6 +143,23 @@ def test_discounts_are_chosen_where_a_small_class_needs_them():
     statistics = of(texts, labels, folds)
     options = {"unigram": (50.0,), "pair": (), "discount": (0.5,), "log_prior": np.log([60 / 64, 4 / 64])}
     assert choose_smoothing(statistics, texts, labels, folds, **options)["discount"] == 0.5
+
+
+@pytest.mark.parametrize("n_topic_tokens", [0, 8])
+def test_the_class_free_unigram_is_mixed_in_where_texts_have_tokens_of_their_own(n_topic_tokens):
+    """Eight times the token of a topic look like much evidence, and are one text; the classes differ in other tokens."""
+    generator, n_tokens = np.random.default_rng(0), 60
+    labels, folds, shares = np.arange(160) % 2, np.arange(160) // 2 % F, np.full((2, 6), 1 / 6)
+    shares[:, :2] = [[0.32, 1 / 75], [1 / 75, 0.32]]
+    topics = generator.integers(6, n_tokens, size=160)
+    texts = [
+        np.append(generator.choice(6, size=4, p=shares[label]), np.full(n_topic_tokens, topic))
+        for label, topic in zip(labels, topics, strict=True)
+    ]
+    statistics = ClassStatistics.from_texts(texts, labels, folds, 2, n_tokens)
+    options = {"unigram": (0.1,), "pair": (), "interpolation": (0.5,)}
+    chosen = choose_smoothing(statistics, texts, labels, folds, **options)
+    assert chosen["interpolation"] == (0.5 if n_topic_tokens else 0.0)
 
 
 def test_a_class_with_one_text_has_no_say_in_what_is_chosen():
@@ -168,7 +185,7 @@ def test_texts_without_tokens_or_pairs_are_no_trouble():
     assert chosen["pair"] in options["pair"]
     pair, two = [np.array([3, 4])] * 2, np.arange(2)  # no class has a text outside of its fold
     alone = choose_smoothing(of(pair, two, two), pair, two, two, **options)
-    assert alone == {"unigram": 3.0, "discount": None, "pair": 8.0, "triple": None}
+    assert alone == {"unigram": 3.0, "discount": None, "interpolation": 0.0, "pair": 8.0, "triple": None}
 
 
 def test_the_loss_is_that_of_the_best_temperature():

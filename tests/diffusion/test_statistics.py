@@ -74,11 +74,12 @@ def test_a_class_whose_texts_are_all_in_one_fold():
         assert np.isfinite(table.pair_deviations).all()
 
 
-def test_deviations_of_pairs_start_from_shares_that_sum_to_one():
+@pytest.mark.parametrize("interpolation", [0.0, 0.6])
+def test_deviations_of_pairs_start_from_shares_that_sum_to_one(interpolation):
     """The class shares of a token, P(c) e^delta, are probabilities: pairs expected by them deviate by nothing."""
     texts, labels, folds = make()
     statistics = of(texts, labels, folds)
-    table = statistics.table(unigram=1.0, pair=1e9)
+    table = statistics.table(unigram=1.0, pair=1e9, interpolation=interpolation)
     assert np.abs(table.pair_deviations).max() < 1e-5
     sizes = statistics.counts.sum(axis=(0, 2)) + 1.0 * V
     shares = np.exp(table.deviations) * (sizes / sizes.sum())[:, None]

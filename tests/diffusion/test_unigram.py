@@ -17,6 +17,7 @@ from gencls.diffusion.unigram import (
     class_counts,
     class_deviations,
     discounted_deviations,
+    interpolated_deviations,
     log_frequencies,
 )
 
@@ -81,6 +82,23 @@ def test_smoothing_shrinks_a_word_seen_once():
     counts[:, 0] = [1, 0]
     strong, weak = (np.ptp(class_deviations(counts, alpha)[:, 0]) for alpha in (1.0, 0.01))
     assert strong < 0.7 < 4 < weak
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7])
+def test_interpolated_classes_take_a_share_of_their_tokens_from_all_classes(data, rate):
+    """By hand: (1 - rate) p(v | c) + rate p(v), which sums to one and lies above rate p(v)."""
+    counts = class_counts(*data, C, V)
+    total = np.exp(log_frequencies(counts.sum(axis=0), 0.7 * C))
+    own = np.exp(log_frequencies(counts, 0.7))
+    found = interpolated_deviations(class_deviations(counts, 0.7), rate)
+    np.testing.assert_allclose(total * np.exp(found), (1 - rate) * own + rate * total, atol=1e-12)
+    np.testing.assert_allclose((total * np.exp(found)).sum(axis=1), 1.0, atol=1e-12)
+    assert found.min() > np.log(rate)
+
+
+def test_no_share_leaves_the_deviations_as_they_are(data):
+    own = class_deviations(class_counts(*data, C, V), 0.7)
+    np.testing.assert_array_equal(interpolated_deviations(own, 0.0), own)
 
 
 @pytest.mark.parametrize("mode", ["conditional", "prompt"])

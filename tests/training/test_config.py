@@ -32,6 +32,8 @@ BAD = [
     {"smoothing": (1.0, 0.0)},
     {"pair_smoothing": (-1.0,)},
     {"discount": (1.0,)},
+    {"interpolation": (0.0,)},
+    {"interpolation": (0.5, 1.0)},
     {"embedding_ridge": 0.0},
     {"seed": None},
     {"estimator": "paths"},
@@ -122,7 +124,7 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
     ids, config = np.arange(3), TrainConfig()
     later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
     later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help", "counts_beside"}
-    later |= {"hybrid_classes", "class_shrinkage"}
+    later |= {"hybrid_classes", "class_shrinkage", "interpolation"}
     free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
