@@ -147,7 +147,7 @@ def test_discounts_are_chosen_where_a_small_class_needs_them():
 
 @pytest.mark.parametrize("n_topic_tokens", [0, 8])
 def test_the_class_free_unigram_is_mixed_in_where_texts_have_tokens_of_their_own(n_topic_tokens):
-    """Eight times the token of a topic look like much evidence, and are one text; the classes differ in other tokens."""
+    """Eight times the token of a topic look like much evidence, and are one text: other tokens tell the classes."""
     generator, n_tokens = np.random.default_rng(0), 60
     labels, folds, shares = np.arange(160) % 2, np.arange(160) // 2 % F, np.full((2, 6), 1 / 6)
     shares[:, :2] = [[0.32, 1 / 75], [1 / 75, 0.32]]
