@@ -25,7 +25,6 @@ def all_steps(recipe: TrainConfig) -> int:
 NO_COUNTS: Options = {
     "smoothing": (1e30,),
     "discount": (),
-    "interpolation": (),
     "pair_smoothing": (),
     "triple_smoothing": (),
     "embedding_ridge": None,
