@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,37 +76,54 @@ def choose_smoothing(
     ]
 
     @cache
-    def loss(counts: _Counts, rate: float, between: float | None = None, among: float | None = None) -> float:
-        smoothing = _smoothing(counts, rate, between, among)
+    def loss(choice: _Choice) -> float:
+        smoothing = choice.smoothing
 
         def scored(part: _Part) -> FloatArray:
             table = statistics.table(**smoothing, without_fold=part.without_fold)
             scores = part.tokens @ table.deviations.T
-            if between is not None:
+            if choice.pair is not None:
                 scores = scores + part.pairs @ table.pair_deviations.T
-            return np.asarray(scores if among is None else scores + part.triples @ table.triple_deviations.T)
+            return np.asarray(scores if choice.triple is None else scores + part.triples @ table.triple_deviations.T)
 
         joint = np.concatenate([scored(part) for part in parts]) + log_prior
         return tempered_loss(joint, np.concatenate([part.labels for part in parts]))
 
-    every: list[_Counts] = [(strength, None) for strength in sorted(unigram, reverse=True)]
-    every += [(min(unigram), discounted) for discounted in sorted(discount, reverse=True)]
-    rates, pairs, triples = [0.0, *sorted(interpolation)], sorted(pair, reverse=True), [None, *sorted(triple)[::-1]]
-    counts, among, least = min(every, key=lambda one: loss(one, 0.0)), None, np.inf
-    rate = min(rates, key=lambda one: loss(counts, one))
-    between = min(pairs, key=lambda one: loss(counts, rate, one), default=None)
-    while loss(counts, rate, between, among) < least:
-        least = loss(counts, rate, between, among)
-        among = min(triples, key=lambda one: loss(counts, rate, between, one))
-        counts = min(every, key=lambda one: loss(one, rate, between, among))
-        rate = min(rates, key=lambda one: loss(counts, one, between, among))
-        between = min(pairs, key=lambda one: loss(counts, rate, one, among), default=None)
-    return _smoothing(counts, rate, between, among)
+    counts: list[_Counts] = [(strength, None) for strength in sorted(unigram, reverse=True)]
+    counts += [(min(unigram), rate) for rate in sorted(discount, reverse=True)]
+    candidates: dict[str, Sequence[Any]] = {
+        "counts": counts,
+        "interpolation": [0.0, *sorted(interpolation)],
+        "pair": sorted(pair, reverse=True) or [None],
+        "triple": [None, *sorted(triple, reverse=True)],
+    }
+    chosen, least = _Choice(counts[0]), np.inf
+    while True:
+        for name, values in candidates.items():
+            chosen = min((chosen._replace(**{name: value}) for value in values), key=loss)
+        if loss(chosen) >= least:
+            return chosen.smoothing
+        least = loss(chosen)
 
 
-def _smoothing(counts: _Counts, rate: float, between: float | None, among: float | None) -> Smoothing:
-    unigram, discount = counts
-    return {"unigram": unigram, "discount": discount, "interpolation": rate, "pair": between, "triple": among}
+class _Choice(NamedTuple):
+    """What is smoothed apart from the others: additive smoothing and discount of the tokens, and so on."""
+
+    counts: _Counts
+    interpolation: float = 0.0
+    pair: float | None = None
+    triple: float | None = None
+
+    @property
+    def smoothing(self) -> Smoothing:
+        unigram, discount = self.counts
+        return {
+            "unigram": unigram,
+            "discount": discount,
+            "interpolation": self.interpolation,
+            "pair": self.pair,
+            "triple": self.triple,
+        }
 
 
 def tempered_loss(joint: FloatArray, labels: NDArray[np.integer]) -> float:

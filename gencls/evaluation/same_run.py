@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gencls.data.errors import three_parts
-from gencls.data.storage import read_json
+from gencls.data.storage import read_json, write_json
 from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.training.class_verdict import VERDICT
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
@@ -99,8 +99,9 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
     stages = ["adapt"]
     is_alike = time_budget is None and not _other_options(theirs, identity, FREE_OPTIONS)
     is_whole = _has_finished(source, "classes", theirs["config"]["class_steps"])
-    if is_alike and is_whole and has_these_tables(read_json(source / PLAN)):
+    if is_alike and is_whole and has_these_tables(plan := read_json(source / PLAN)):
         stages.append("classes")
+        write_json(folder / PLAN, {**plan, "time_budget": None})  # with the smoothing that the classes trained beside
     _copy_stages(source, folder, stages)
     logger.info("taken over from %s: %s", source, " and ".join(stages))
 

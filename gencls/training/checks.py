@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from gencls.data.errors import three_parts
+from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator
 
 if TYPE_CHECKING:
     from gencls.training.config import TrainConfig
@@ -50,11 +51,14 @@ def check_ranges(config: TrainConfig) -> None:
     for name in ("learning_rate", "head_learning_rate", "class_learning_rate", "shared_learning_rate_scale"):
         if not getattr(config, name) > 0:
             raise ValueError(three_parts(f"{name} > 0", str(getattr(config, name)), "Raise it."))
-    if not all(0 < value < 1 for value in config.interpolation):
-        got, todo = str(config.interpolation), "Give (0.1, 0.3, 0.5, 0.7); none is tried as well."
-        raise ValueError(three_parts("interpolation by shares between 0 and 1", got, todo))
-    if not all(0 < value < 1 for value in config.discount):
-        raise ValueError(three_parts("discounts between 0 and 1", str(config.discount), "Give (0.3, 0.5, 0.7)."))
+    for name in ("neighbour_smoothing", "embedding_ridge"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
+    for name in ("discount", "interpolation"):
+        values = getattr(config, name)
+        if not all(0 < value < 1 for value in values):
+            raise ValueError(three_parts(f"{name} candidates between 0 and 1", str(values), "Give (0.3, 0.5, 0.7)."))
     for name, fewest in (("smoothing", 1), ("pair_smoothing", 0), ("triple_smoothing", 0)):
         values = getattr(config, name)
         if len(values) < fewest or not all(value > 0 for value in values):
@@ -73,8 +77,21 @@ def check_beside(config: TrainConfig) -> None:
             raise ValueError(three_parts(f"no {name} beside counts_beside", f"{getattr(config, name)!r}", todo))
 
 
-def check_adaptive(config: TrainConfig) -> None:
-    """Check what goes with a target rate of flipped decisions."""
+def check_scoring(config: TrainConfig) -> None:
+    """Check what the estimator can do."""
+    Estimator(config.estimator, config.n_steps, config.n_mc_samples, config.order)  # has errors of its own
+    if config.estimator == "chain" and config.max_length > MAX_CHAIN_TOKENS:
+        got = f"estimator='chain' and max_length={config.max_length}"
+        raise ValueError(three_parts(f"max_length <= {MAX_CHAIN_TOKENS} for the chain", got, "Use the path, or cut."))
+    if config.target_flip_rate is not None:
+        _check_adaptive(config)
+    elif config.level_weighting != "bound" and config.estimator != "path":
+        got = f"level_weighting={config.level_weighting!r} and estimator={config.estimator!r}"
+        todo = "The levels of a draw are known for the path only: use it, or level_weighting='bound'."
+        raise ValueError(three_parts("the path where levels are weighted", got, todo))
+
+
+def _check_adaptive(config: TrainConfig) -> None:
     rate: object = config.target_flip_rate
     if not isinstance(rate, Real) or not 0 < float(rate) < 0.5:
         raise ValueError(three_parts("a target_flip_rate between 0 and 0.5", repr(rate), "Give 0.01, or None."))

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from gencls.data.errors import check_choice, nearest, three_parts
-from gencls.likelihood.estimators import MAX_CHAIN_TOKENS, Estimator, EstimatorName, Order
-from gencls.training.checks import check_adaptive, check_beside, check_count, check_ranges
+from gencls.likelihood.estimators import EstimatorName, Order
+from gencls.training.checks import check_beside, check_count, check_ranges, check_scoring
 from gencls.training.rivals import FEWEST_CLASSES
 
 Mode = Literal["independent", "adapter", "conditional", "prompt"]
@@ -181,6 +181,8 @@ class TrainConfig:
         check_choice("mode", self.mode, get_args(Mode))
         check_choice("truncation", self.truncation, get_args(Truncation))
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
+        check_choice("long_texts", self.long_texts, get_args(LongTexts))
         for name in ("max_length", "batch_size", "n_scored", "n_steps", "n_mc_samples", "checkpoint_steps", "rank"):
             check_count(name, getattr(self, name), 1)
         for name, fewest in (("adapt_steps", 0), ("class_steps", 0), ("n_folds", 2)):
@@ -189,29 +191,9 @@ class TrainConfig:
             check_count(name, getattr(self, name), 1, optional=True)
         check_count("hybrid_classes", self.hybrid_classes, FEWEST_CLASSES, optional=True)
         check_ranges(self)
-        self._check_scoring()
+        check_scoring(self)
         if self.counts_beside:
             check_beside(self)
-        for name in ("neighbour_smoothing", "embedding_ridge"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(three_parts(f"{name} > 0, or None", str(value), "Start with 1."))
-
-    def _check_scoring(self) -> None:
-        Estimator(self.estimator, self.n_steps, self.n_mc_samples, self.order)  # has errors of its own
-        if self.estimator == "chain" and self.max_length > MAX_CHAIN_TOKENS:
-            got = f"estimator='chain' and max_length={self.max_length}"
-            raise ValueError(
-                three_parts(f"max_length <= {MAX_CHAIN_TOKENS} for the chain", got, "Use the path, or cut.")
-            )
-        check_choice("level_weighting", self.level_weighting, get_args(LevelWeightingName))
-        check_choice("long_texts", self.long_texts, get_args(LongTexts))
-        if self.target_flip_rate is not None:
-            check_adaptive(self)
-        elif self.level_weighting != "bound" and self.estimator != "path":
-            got = f"level_weighting={self.level_weighting!r} and estimator={self.estimator!r}"
-            todo = "The levels of a draw are known for the path only: use it, or level_weighting='bound'."
-            raise ValueError(three_parts("the path where levels are weighted", got, todo))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""

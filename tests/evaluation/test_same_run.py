@@ -107,6 +107,19 @@ def test_classes_that_an_older_version_trained_with_other_tables_are_not_taken_o
     assert begun(tmp_path, old) == ["adapt"]
 
 
+def test_classes_keep_the_tables_that_they_trained_beside(tmp_path, data, first, config):
+    """A version may choose another smoothing than the one that the source was trained with did."""
+    source = tmp_path / "source"
+    shutil.copytree(first, source)
+    plan = read_json(source / PLAN)
+    other = {**plan["smoothing"], "unigram": 7.0}
+    write_json(source / PLAN, {**plan, "smoothing": other})
+    taken = train_run(data, tmp_path / "taken", replace(config, class_shrinkage=5.0), adapted=source)
+    assert taken.training_record_["smoothing"] == other
+    anew = train_run(data, tmp_path / "anew", replace(config, class_steps=2), adapted=source)
+    assert anew.training_record_["smoothing"] == plan["smoothing"]
+
+
 def test_checkpoints_without_a_record_are_not_taken_over(tmp_path, first):
     shutil.copytree(first / "checkpoints", tmp_path / "unknown" / "checkpoints")
     with pytest.raises(ValueError, match="a run with a finished adaptation"):
