@@ -83,6 +83,11 @@ _PAGES = {
     "shift.md": "from reviews to sentences and back",
     "gpu/README.md": "the same report of the GPU's recipes",
 }
+#: Pages of one data set and seed each.
+_STUDIES = {
+    "study-*.md": "the studies of factors",
+    "smoothing-*.md": "the class tables alone, and what each option of their smoothing buys",
+}
 _FINDINGS = """# Accuracy and calibration: what was found
 
 Written by hand about the numbers of [README.md](README.md), [tables.md](tables.md) and [factors.md](factors.md).
@@ -176,14 +181,14 @@ def page(
 def _links(output: Path) -> list[str]:
     """The other pages that are there, each with what it tells."""
     other_size = report_folder("gpu").name
-    studies = sorted(path.relative_to(output).as_posix() for path in output.rglob("study-*.md"))
-    studies = [name for name in studies if not name.startswith(f"{other_size}/")]
     found = (
         (path.relative_to(output).as_posix(), said)
         for pattern, said in _PAGES.items()
         for path in sorted(output.glob(pattern))
     )
     told = [f"- [{name}]({name}): {said}." for name, said in found]
-    if not studies:
-        return told
-    return [*told, f"- the studies of factors: {', '.join(f'[{name}]({name})' for name in studies)}."]
+    for pattern, said in _STUDIES.items():
+        names = sorted(path.relative_to(output).as_posix() for path in output.rglob(pattern))
+        if names := [name for name in names if not name.startswith(f"{other_size}/")]:
+            told.append(f"- {said}: {', '.join(f'[{name}]({name})' for name in names)}.")
+    return told

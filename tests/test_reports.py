@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import summarise
+from benchmarks.accuracy_smoothing import smoothing_page
 from benchmarks.accuracy_study_report import study_page
 
 ROOT = Path(__file__).parents[1]
 #: Links of Markdown to files, without those to other sites or to a place in the page.
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
-STUDIES = sorted((ROOT / "reports" / "accuracy").rglob("study-*.json"))
+PAGES = {"study-*.json": study_page, "smoothing-*.json": smoothing_page}
+STUDIES = [(path, page) for name, page in PAGES.items() for path in sorted((ROOT / "reports" / "accuracy").rglob(name))]
 
 
 def renderers():
@@ -48,9 +50,9 @@ def test_the_links_of_the_pages_lead_somewhere():
     assert not broken
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_study_follows_from_its_numbers(path):
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == study_page(path)
+@pytest.mark.parametrize(("path", "page"), STUDIES, ids=[f"{path.parent.name}-{path.stem}" for path, _ in STUDIES])
+def test_a_study_follows_from_its_numbers(path, page):
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page(path)
 
 
 def test_the_accuracy_page_follows_from_its_numbers(tmp_path):

@@ -11,18 +11,16 @@ punish that, not the mistakes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 
-from gencls.diffusion.ngrams import ngram_places
-from gencls.diffusion.statistics import ClassStatistics, Smoothing, counts_without
+from gencls.diffusion.cross_fitting import CrossFittedTexts
+from gencls.diffusion.statistics import ClassStatistics, Smoothing
 
 FloatArray = NDArray[np.float64]
 #: Additive smoothing and discount of the tokens.
@@ -56,8 +54,7 @@ def choose_smoothing(
     token_ids : sequence of N ndarray of shape (L,)
     labels : ndarray of shape (N,), integer
     folds : ndarray of shape (N,), integer
-        The fold that a text was counted in; -1 for texts that were not counted. Texts of a class that has no token
-        outside their fold are left out.
+        See `CrossFittedTexts`.
     unigram, pair, triple, discount, interpolation : sequence of float
         Candidates; discounts go with the weakest of the additive smoothings. Equals go to the stronger smoothing, and
         to the additive one. Triples, and the class-free unigram in `interpolation`, are left out where that loses no
@@ -69,25 +66,11 @@ def choose_smoothing(
     -------
     Smoothing
     """
-    parts = [
-        _part(statistics, [token_ids[row] for row in rows.tolist()], labels[rows], fold if fold >= 0 else None)
-        for fold in np.unique(folds)
-        for rows in [np.flatnonzero(folds == fold)]
-    ]
+    texts = CrossFittedTexts(statistics, token_ids, labels, folds)
 
     @cache
     def loss(choice: _Choice) -> float:
-        smoothing = choice.smoothing
-
-        def scored(part: _Part) -> FloatArray:
-            table = statistics.table(**smoothing, without_fold=part.without_fold)
-            scores = part.tokens @ table.deviations.T
-            if choice.pair is not None:
-                scores = scores + part.pairs @ table.pair_deviations.T
-            return np.asarray(scores if choice.triple is None else scores + part.triples @ table.triple_deviations.T)
-
-        joint = np.concatenate([scored(part) for part in parts]) + log_prior
-        return tempered_loss(joint, np.concatenate([part.labels for part in parts]))
+        return tempered_loss(texts.scores(choice.smoothing) + log_prior, texts.labels)
 
     counts: list[_Counts] = [(strength, None) for strength in sorted(unigram, reverse=True)]
     counts += [(min(unigram), rate) for rate in sorted(discount, reverse=True)]
@@ -141,45 +124,3 @@ def tempered_losses(joint: FloatArray, labels: NDArray[np.integer]) -> FloatArra
 
     best = minimize_scalar(lambda value: float(losses(value).mean()), bounds=_TEMPERATURES, method="bounded").x
     return losses(float(best))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Texts that are scored with the same tables: counts of their tokens (n, V), pairs (n, P) and triples (n, T)."""
-
-    tokens: csr_matrix
-    pairs: csr_matrix
-    triples: csr_matrix
-    labels: NDArray[np.integer]
-    without_fold: int | None
-
-
-def _part(
-    statistics: ClassStatistics,
-    token_ids: Sequence[NDArray[np.integer]],
-    labels: NDArray[np.integer],
-    without_fold: int | None,
-) -> _Part:
-    sizes = counts_without(statistics.counts, without_fold).sum(axis=1)
-    kept = np.flatnonzero(sizes[labels] > 0)
-    texts = [token_ids[row] for row in kept.tolist()]
-    pairs, triples = (
-        _counts([ngram_places(known, ids) for ids in texts], len(known.keys))
-        for known in (statistics.pairs, statistics.triples)
-    )
-    return _Part(
-        _counts(texts, statistics.counts.shape[-1]),
-        pairs,
-        triples,
-        labels[kept],
-        without_fold,
-    )
-
-
-def _counts(rows: Sequence[NDArray[np.integer]], n_columns: int) -> csr_matrix:
-    """Return how often each column is named in each row."""
-    ends = np.cumsum([0, *(len(row) for row in rows)])
-    columns = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
-    counts = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), n_columns))
-    counts.sum_duplicates()
-    return counts

@@ -134,7 +134,7 @@ def interpolated_deviations(deviations: FloatArray, rate: float) -> FloatArray:
     -------
     ndarray of shape (..., C, V), float64, nats
     """
-    return np.logaddexp(np.log1p(-rate) + deviations, np.log(rate)) if rate else deviations
+    return np.log((1 - rate) * np.exp(deviations) + rate) if rate else deviations
 
 
 def assign_folds(

@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gencls.data.errors import three_parts
 from gencls.diffusion.collator import Example
+from gencls.diffusion.unigram import assign_folds
+from gencls.training.config import TrainConfig
 from gencls.training.rivals import Rivals
 
 IntArray = NDArray[np.int64]
@@ -56,6 +59,27 @@ class TokenizedSplit:
 
     token_ids: list[IntArray]
     labels: IntArray
+
+
+def training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) -> TrainingTexts:
+    """Return the texts that have tokens, in the folds of their cross-fitting.
+
+    Raises
+    ------
+    ValueError
+        If a class has no text with a token.
+    """
+    keep = [place for place, ids in enumerate(train.token_ids) if len(ids)]
+    labels = train.labels[keep]
+    missing = sorted(set(range(n_classes)) - set(labels.tolist()))
+    if missing:
+        raise ValueError(
+            three_parts("training texts with tokens in every class", f"none in classes {missing}", "Add texts.")
+        )
+    token_ids = [train.token_ids[place] for place in keep]
+    generator = np.random.default_rng([config.seed, 1])
+    folds = assign_folds(token_ids, config.n_folds, labels=labels, generator=generator)
+    return TrainingTexts(token_ids, labels, folds, n_classes)
 
 
 def uniform_schedule(n_texts: int, n_examples: int, *, generator: np.random.Generator) -> IntArray:

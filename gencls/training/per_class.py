@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gencls.data.errors import three_parts
 from gencls.diffusion.conditioning import ConditioningConfig, Independent, Prompt
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
 from gencls.diffusion.shrinkage import credibility, shrink_classes
-from gencls.diffusion.unigram import assign_folds
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
 from gencls.training.class_tables import check_embeddings, check_validation, set_statistics
@@ -30,6 +28,7 @@ from gencls.training.examples import (
     TrainingTexts,
     balanced_schedule,
     token_budget,
+    training_texts,
     uniform_schedule,
 )
 from gencls.training.loop import run_stage, stage_folder
@@ -111,7 +110,7 @@ def train_denoiser(
     """
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    texts = _training_texts(train, len(label_names), config)
+    texts = training_texts(train, len(label_names), config)
     check_validation(validation)
     check_embeddings(backbone, config)
     torch.manual_seed(config.seed)
@@ -119,7 +118,7 @@ def train_denoiser(
     transduction = None
     if unlabelled is not None:
         transduction = transduced(denoiser, texts, validation, unlabelled, config)
-        joined = _training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
+        joined = training_texts(unlabelled.joined_to(train, transduction), len(label_names), config)
         texts = replace(joined, has_found_labels=True)
     identity = training_identity(texts, label_names, config)
     validation_digest = texts_digest(validation.token_ids, validation.labels)
@@ -162,20 +161,6 @@ def train_denoiser(
 def conditioning_of(config: TrainConfig) -> ConditioningConfig:
     """Return the options of the class conditioning."""
     return ConditioningConfig(config.mode, config.rank, config.n_prompt_tokens, config.adapter_layers)
-
-
-def _training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) -> TrainingTexts:
-    keep = [place for place, ids in enumerate(train.token_ids) if len(ids)]
-    labels = train.labels[keep]
-    missing = sorted(set(range(n_classes)) - set(labels.tolist()))
-    if missing:
-        raise ValueError(
-            three_parts("training texts with tokens in every class", f"none in classes {missing}", "Add texts.")
-        )
-    token_ids = [train.token_ids[place] for place in keep]
-    generator = np.random.default_rng([config.seed, 1])
-    folds = assign_folds(token_ids, config.n_folds, labels=labels, generator=generator)
-    return TrainingTexts(token_ids, labels, folds, n_classes)
 
 
 def _rivals(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -> Rivals | None:

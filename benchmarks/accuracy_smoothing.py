@@ -1,0 +1,221 @@
+"""How the class tables are smoothed: one option at a time against the recipe, in minutes and without a network.
+
+    python -m benchmarks.accuracy_smoothing --data r52 --seed 1
+
+Each level leaves out one of the recipe's options of smoothing, or takes in one that it lacks. The smoothing is chosen
+as a training chooses it (`gencls.training.class_tables.fit_statistics`). Then the tables decide alone: on the training
+texts, each by the tables of the other folds, and on held-out texts that are no test texts. No test text is scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy_levels import Options, as_json
+from benchmarks.accuracy_recipes import Task, task
+from benchmarks.accuracy_results import mean_and_half
+from benchmarks.accuracy_study import HELD_OUT
+from benchmarks.accuracy_study_report import BASE
+from benchmarks.accuracy_targets import report_folder
+from benchmarks.commands import as_typed
+from benchmarks.markdown import table
+from gencls.data import load_dataset
+from gencls.data.storage import read_json, write_atomic, write_json
+from gencls.diffusion.backbones import load_backbone
+from gencls.diffusion.cross_fitting import CrossFittedTexts
+from gencls.diffusion.denoiser import Denoiser
+from gencls.diffusion.parts import Backbone
+from gencls.diffusion.smoothing import tempered_losses
+from gencls.diffusion.tokens import tokenize
+from gencls.evaluation.runs import cut_splits
+from gencls.reporting.records import run_record
+from gencls.training.class_tables import fit_statistics
+from gencls.training.config import TrainConfig
+from gencls.training.examples import TokenizedSplit, training_texts
+from gencls.training.per_class import conditioning_of
+from gencls.training.presets import INTERPOLATION
+
+logger = logging.getLogger("gencls.benchmarks")
+Row = dict[str, Any]
+Splits = Mapping[str, TokenizedSplit]
+Judged = dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]
+#: The options of smoothing: what each is where it is left out, and where a recipe that lacks it takes it in.
+OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "discount": ((), (0.3, 0.5, 0.7, 0.9)),
+    "interpolation": ((), INTERPOLATION),
+    "pair_smoothing": ((), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)),
+    "triple_smoothing": ((), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
+    "embedding_ridge": (None, 10.0),
+}
+#: The texts that the tables decide on.
+PARTS = {"crossfit": "cross-fitted training texts", "held": "held-out texts"}
+_PAGE = """# How the class tables are smoothed: {data}, seed {seed}
+
+Made by `{command}` on {device}.
+
+The class tables alone, without a network. Each row leaves out one of the recipe's options of smoothing, or takes in one
+that it lacks (the last one leaves single tokens alone); the smoothing is chosen anew among the candidates, as a
+training chooses it. Loss: negative log posterior of the true class, in nats, at the temperature that is best for these
+texts; its change is paired, with the 95 % interval. Decided on {counted}; on no test text.
+
+{rows}
+"""
+
+
+def levels_of(recipe: TrainConfig, backbone: Backbone) -> list[Options]:
+    """Return a level for each option of smoothing, but for embeddings that are random, and one of tokens alone."""
+    has_embeddings = backbone.is_pretrained or backbone.is_adapted
+    names = [name for name in OPTIONS if name != "embedding_ridge" or has_embeddings]
+    levels: list[Options] = [{name: OPTIONS[name][0 if getattr(recipe, name) else 1]} for name in names]
+    return [*levels, {"pair_smoothing": (), "triple_smoothing": ()}]
+
+
+def smoothing_study(base: Task) -> list[Row]:
+    """Choose the smoothing for the recipe and for each level, and let the tables decide.
+
+    Parameters
+    ----------
+    base : Task
+        Its ``config`` is the recipe.
+
+    Returns
+    -------
+    list of dict
+        The recipe first: ``level`` (what it changes), ``smoothing`` (what was chosen), ``seconds`` of the choice, and
+        for each of `PARTS` ``n_texts``, ``accuracy``, ``loss`` in nats, and the paired ``loss_change`` with the half of
+        its 95 % interval ``loss_change_half``.
+    """
+    recipe, dataset = base.config, load_dataset(base.data)
+    splits = cut_splits(dataset, base.fresh_test, recipe.seed)
+    # one layer: no text is read by the network
+    n_layers = None if recipe.backbone_layers is None else 1
+    backbone = load_backbone(recipe.backbone, n_layers=n_layers, texts=splits["train"].texts)
+    denoiser = Denoiser(backbone, len(dataset.label_names), conditioning_of(recipe))
+    cut = {"max_length": recipe.max_length, "truncation": recipe.truncation}
+    tokenised = {
+        name: TokenizedSplit(tokenize(splits[name].texts, backbone.tokenizer, **cut).ids, splits[name].labels)
+        for name in ("train", *HELD_OUT)
+    }
+    first: Judged = {}
+    rows = []
+    for level in ({}, *levels_of(recipe, backbone)):
+        row, judged = _judged(denoiser, tokenised, replace(recipe, **level))
+        first = first or judged
+        rows.append({"level": as_json(level), **row, **_told(judged, first)})
+        logger.info("%s: %s", level or BASE, rows[-1]["crossfit"])
+    return rows
+
+
+def _judged(denoiser: Denoiser, splits: Splits, config: TrainConfig) -> tuple[Row, Judged]:
+    """Choose the smoothing; returns which texts of each part the tables get right, and their losses."""
+    texts = training_texts(splits["train"], denoiser.n_classes, config)
+    start = time.monotonic()
+    statistics, smoothing = fit_statistics(denoiser, texts, splits["validation"], config)
+    seconds = time.monotonic() - start
+    crossfit = CrossFittedTexts(statistics, texts.token_ids, texts.labels, texts.folds)
+    held_ids = [ids for name in HELD_OUT for ids in splits[name].token_ids]
+    scored = {
+        "crossfit": (crossfit.scores(smoothing), crossfit.labels),
+        "held": (
+            statistics.scores(statistics.table(**smoothing), held_ids),
+            np.concatenate([splits[name].labels for name in HELD_OUT]),
+        ),
+    }
+    judged = {
+        part: (joint.argmax(axis=1) == labels, tempered_losses(joint, labels))
+        for part, (scores, labels) in scored.items()
+        for joint in [scores + texts.log_prior]
+    }
+    return {"smoothing": dict(smoothing), "seconds": seconds}, judged
+
+
+def _told(judged: Judged, first: Judged) -> Row:
+    told = {}
+    for part, (correct, losses) in judged.items():
+        change, half = mean_and_half(losses - first[part][1])
+        told[part] = {
+            "n_texts": len(correct),
+            "accuracy": float(correct.mean()),
+            "loss": float(losses.mean()),
+            "loss_change": change,
+            "loss_change_half": half,
+        }
+    return told
+
+
+def smoothing_page(path: Path) -> str:
+    """Return the page of the numbers in a JSON file of `main`, in Markdown."""
+    found = read_json(path)
+    run, rows = found["run"], found["rows"]
+    names = ["level", "chosen"]
+    names += [f"{said}: {column}" for said in PARTS.values() for column in ("accuracy", "loss", "change")]
+    counted = " and ".join(f"{rows[0][part]['n_texts']:,} {said}" for part, said in PARTS.items())
+    return _PAGE.format(
+        data=run["config"]["data"],
+        seed=run["seed"],
+        command=run["command"],
+        device=run["device"],
+        counted=counted,
+        rows=table(names, (_cells(row) for row in rows)),
+    )
+
+
+def _said(level: Options) -> str:
+    left_out, taken_in = ([name for name, value in level.items() if bool(value) is used] for used in (False, True))
+    return ", ".join([f"without {' and '.join(left_out)}"] * bool(left_out) + [f"with {name}" for name in taken_in])
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    chosen = ", ".join(f"{name} {value:g}" for name, value in row["smoothing"].items() if value)
+    cells = [_said(row["level"]) or BASE, chosen]
+    for part in PARTS:
+        found = row[part]
+        change = f"{found['loss_change']:+.4f} ± {found['loss_change_half']:.4f}" if row["level"] else "–"
+        cells += [f"{100 * found['accuracy']:.1f}", f"{found['loss']:.4f}", change]
+    return cells
+
+
+def smoothing_name(data: str, seed: int) -> str:
+    """Return the name of the files, each seed's its own."""
+    return f"smoothing-{Path(data).stem}-{seed}"
+
+
+def main(data: str, *, size: str = "cpu", seed: int = 0, output: Path | None = None, command: str = "") -> Path:
+    """Choose, decide, and write the page and its numbers; returns the page. Parameters as the command line's."""
+    base, folder = task(data, "generative", size=size, seed=seed), output or report_folder(size)
+    record = run_record(command, {"data": data, "size": size, "recipe": base.config.as_dict()}, seed)
+    path = folder / f"{smoothing_name(data, seed)}.json"
+    write_json(path, {"rows": smoothing_study(base), "run": record})
+    return write_atomic(path.with_suffix(".md"), smoothing_page(path))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.accuracy_smoothing", description="the class tables alone")
+    made.add_argument("--size", choices=("cpu", "gpu"), default="cpu")
+    made.add_argument("--data", default="imdb")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
+    return made
+
+
+def _run(arguments: Sequence[str] | None = None) -> None:
+    options = vars(parser().parse_args(arguments))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for logger_name in ("gencls", "gencls.benchmarks"):
+        logging.getLogger(logger_name).setLevel(logging.INFO)
+    print(f"smoothing: {main(**options, command=as_typed(parser(), options, always=('size', 'data')))}")
+
+
+if __name__ == "__main__":
+    _run()
