@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from gencls.diffusion.ngrams import ngram_places
-from gencls.diffusion.statistics import ClassStatistics, Smoothing, counts_without
+from gencls.diffusion.statistics import ClassStatistics, Smoothing
 
 FloatArray = NDArray[np.float64]
 
@@ -79,8 +79,7 @@ def _part(
     labels: NDArray[np.integer],
     without_fold: int | None,
 ) -> _Part:
-    sizes = counts_without(statistics.counts, without_fold).sum(axis=1)
-    kept = np.flatnonzero(sizes[labels] > 0)
+    kept = np.flatnonzero(statistics.class_sizes(without_fold)[labels] > 0)
     texts = [token_ids[row] for row in kept.tolist()]
     pairs, triples = (
         _counts([ngram_places(known, ids) for ids in texts], len(known.keys))

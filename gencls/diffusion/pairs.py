@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import log_softmax
 
 from gencls.diffusion.ngrams import IntArray, NgramCounts
 
@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 def token_shares(class_deviation: FloatArray, log_prior: FloatArray) -> FloatArray:
     """Return the log class shares of each token, (C, V), for deviations (C, V) and those of all tokens (C,)."""
     share = class_deviation + log_prior[:, None]
-    return np.asarray(share - logsumexp(share, axis=0))
+    return np.asarray(log_softmax(share, axis=0))
 
 
 def pair_deviations(
@@ -68,7 +68,7 @@ def pair_deviations(
 def expected_shares(share: FloatArray, log_prior: FloatArray, left: IntArray, right: IntArray) -> FloatArray:
     """Return the log class shares (C, n) of pairs of tokens, of log shares (C, V), independent given the class."""
     log_q = share[:, left] + share[:, right] - log_prior[:, None]
-    return np.asarray(log_q - logsumexp(log_q, axis=0))
+    return np.asarray(log_softmax(log_q, axis=0))
 
 
 def smoothed_deviations(counts: FloatArray, log_q: FloatArray, smoothing: float) -> FloatArray:

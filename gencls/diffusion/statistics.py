@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
@@ -119,7 +120,7 @@ class ClassStatistics:
             Share of the class-free unigram in the smoothed tokens; see `interpolated_deviations`.
         without_fold : int, optional
         """
-        counts = counts_without(self.counts, without_fold)
+        counts = self._counts_of(1, without_fold)
         preferences: FloatArray | float = 1.0
         if discount is None:
             preferences = self._preferences_of(counts, without_fold)
@@ -132,15 +133,30 @@ class ClassStatistics:
         log_prior = np.log(sizes / sizes.sum())
         between = np.zeros(self.pairs.counts.shape[1:])
         if pair is not None:
-            pair_counts = counts_without(self.pairs.counts, without_fold)
-            between = pair_deviations(self.pairs, pair_counts, deviations, log_prior, pair)
+            between = pair_deviations(self.pairs, self._counts_of(2, without_fold), deviations, log_prior, pair)
         among = np.zeros(self.triples.counts.shape[1:])
         if triple is not None:
-            triple_counts = counts_without(self.triples.counts, without_fold)
             known = self.pairs, between, deviations, log_prior
-            among = triple_deviations(self.triples, triple_counts, *known, triple)
+            among = triple_deviations(self.triples, self._counts_of(3, without_fold), *known, triple)
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
         return StatisticsTable(total, deviations, between, among)
+
+    def class_sizes(self, without_fold: int | None = None) -> FloatArray:
+        """Return the number of tokens of each class, (C,), in all texts or in those outside one fold."""
+        return np.asarray(self._counts_of(1, without_fold).sum(axis=1))
+
+    @cached_property
+    def _totals(self) -> list[FloatArray]:
+        return [counts.sum(axis=0) for counts in self._by_fold]
+
+    @property
+    def _by_fold(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return self.counts, self.pairs.counts, self.triples.counts
+
+    def _counts_of(self, order: int, without_fold: int | None) -> FloatArray:
+        """Counts (C, ...) of tokens (1), pairs (2) or triples (3) in all texts or in those outside one fold."""
+        total = self._totals[order - 1]
+        return total if without_fold is None else total - self._by_fold[order - 1][without_fold]
 
     def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
         """The fit of one table's counts, kept: it depends on no smoothing."""
@@ -154,12 +170,6 @@ class ClassStatistics:
         """Return the summed deviations of tokens, pairs and triples of texts, (N, C), nats: what counts alone say."""
         runs = (self.pairs, table.pair_deviations), (self.triples, table.triple_deviations)
         return count_scores(table.deviations, runs, token_ids)
-
-
-def counts_without(counts: FloatArray, fold: int | None) -> FloatArray:
-    """Return the counts of all folds (F, ...), or of all but one, summed."""
-    total = counts.sum(axis=0)
-    return np.asarray(total if fold is None else total - counts[fold])
 
 
 def no_ngrams(n_folds: int, n_classes: int, vocab_size: int, order: int) -> NgramCounts:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from gencls.diffusion.ngrams import IntArray, NgramCounts, found_in
 from gencls.diffusion.pairs import expected_shares, smoothed_deviations, token_shares
@@ -63,5 +64,4 @@ def triple_deviations(
         return np.asarray(log_q)
 
     log_q = pair_share(first, middle) + pair_share(middle, last) - share[:, middle]
-    log_q -= np.logaddexp.reduce(log_q, axis=0)
-    return smoothed_deviations(counts, log_q, smoothing)
+    return smoothed_deviations(counts, np.asarray(log_softmax(log_q, axis=0)), smoothing)
