@@ -64,20 +64,24 @@ _PAGE = """# How the class tables are smoothed: {data}, seed {seed}
 Made by `{command}` on {device}.
 
 The class tables alone, without a network. Each row leaves out one of the recipe's options of smoothing, or takes in one
-that it lacks (the last one leaves single tokens alone); the smoothing is chosen anew among the candidates, as a
-training chooses it. Loss: negative log posterior of the true class, in nats, at the temperature that is best for these
-texts; its change is paired, with the 95 % interval. Decided on {counted}; on no test text.
+that it lacks; without pairs, and without triples where there are any, single tokens decide. The smoothing is chosen
+anew among the candidates, as a training chooses it. Loss: negative log posterior of the true class, in nats, at the
+temperature that is best for these texts; its change is paired, with the 95 % interval. Decided on {counted}; on no test
+text.
 
 {rows}
 """
 
 
 def levels_of(recipe: TrainConfig, backbone: Backbone) -> list[Options]:
-    """Return a level for each option of smoothing, but for embeddings that are random, and one of tokens alone."""
+    """Return a level for each option of smoothing, and one of tokens alone.
+
+    No embeddings are taken in where they are random. Of a recipe without triples the level without pairs is the last.
+    """
     has_embeddings = backbone.is_pretrained or backbone.is_adapted
     names = [name for name in OPTIONS if name != "embedding_ridge" or has_embeddings]
     levels: list[Options] = [{name: OPTIONS[name][0 if getattr(recipe, name) else 1]} for name in names]
-    return [*levels, {"pair_smoothing": (), "triple_smoothing": ()}]
+    return [*levels, {"pair_smoothing": (), "triple_smoothing": ()}] if recipe.triple_smoothing else levels
 
 
 def smoothing_study(base: Task) -> list[Row]:
