@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.accuracy_recipes import COUNTS_BESIDE, FROM_SCRATCH
+from benchmarks.accuracy_recipes import COUNTS_BESIDE, DISCOUNTS, FROM_SCRATCH
 from gencls.training.config import TrainConfig
 
 Options = Mapping[str, Any]
@@ -77,7 +77,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         },
     ),
     "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
-    "discount": ({"discount": (0.3, 0.5, 0.7, 0.9)},),
+    "discount": ({"discount": DISCOUNTS},),
     "interpolation": ({"interpolation": ()},),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
     "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),

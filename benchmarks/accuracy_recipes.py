@@ -67,14 +67,18 @@ class Task:
         return f"{Path(self.data).stem}-{self.variant}-{self.config.seed}"
 
 
+#: Candidates of the tables' smoothing, where the usual ones do not reach.
+DISCOUNTS = (0.3, 0.5, 0.7, 0.9)
+PAIRS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+TRIPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 #: What a text of each kind asks for, whatever the machine. News and posts say what they are about at their start, and
 #: their classes differ in size.
 _SENTENCES = {"max_length": 128}
 _TOPICS = {
     "truncation": "head",
-    "discount": (0.3, 0.5, 0.7, 0.9),
+    "discount": DISCOUNTS,
     "smoothing": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-    "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    "pair_smoothing": PAIRS,
 }
 _OF_THE_TEXTS = {
     # triples: half a point on cross-fitted training texts for the tables alone, and on held-out ones for the model
@@ -88,9 +92,9 @@ _OF_THE_TEXTS = {
     "chinese_reviews": {
         **_SENTENCES,
         "smoothing": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-        "pair_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        "pair_smoothing": PAIRS,
         # words are of one to four characters: on cross-fitted training texts the tables gain a point from triples
-        "triple_smoothing": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        "triple_smoothing": TRIPLES,
     },
 }
 #: Random weights over characters: nothing is worth freezing, and the steps are larger than a pretrained network bears.

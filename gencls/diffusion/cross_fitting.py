@@ -16,21 +16,23 @@ FloatArray = NDArray[np.float64]
 
 
 class CrossFittedTexts:
-    """Texts of N labels whose tokens, pairs and triples are looked up once, to be scored with many smoothings.
+    """Texts whose tokens, pairs and triples are looked up once, to be scored with tables of many smoothings.
 
     Parameters
     ----------
     statistics : ClassStatistics
+        The counts that the tables are of.
     token_ids : sequence of N ndarray of shape (L,)
+        Scorable ids of N texts.
     labels : ndarray of shape (N,), integer
     folds : ndarray of shape (N,), integer
-        The fold that a text was counted in; -1 for texts that were not counted, which all tables score. Texts of a
-        class that has no token outside their fold are left out.
+        The fold that a text was counted in; -1 for texts that were not counted, and are scored with the tables of all
+        folds. Texts of a class that has no token outside their fold are left out.
 
     Attributes
     ----------
     labels : ndarray of shape (M,), integer
-        Of the texts that are left, fold by fold.
+        Of the M texts that are left, fold by fold.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class CrossFittedTexts:
         self.labels = np.concatenate([part.labels for part in self._parts])
 
     def scores(self, smoothing: Smoothing) -> FloatArray:
-        """Return the summed deviations of each text's tokens, pairs and triples, (M, C), nats."""
+        """Return the summed deviations of each text, (M, C), float64, nats, without priors."""
         return np.concatenate([self._scored(part, smoothing) for part in self._parts])
 
     def _scored(self, part: _Part, smoothing: Smoothing) -> FloatArray:
@@ -79,7 +81,7 @@ def _part(
     labels: NDArray[np.integer],
     without_fold: int | None,
 ) -> _Part:
-    kept = np.flatnonzero(statistics.class_sizes(without_fold)[labels] > 0)
+    kept = np.flatnonzero(statistics.class_tokens(without_fold)[labels] > 0)
     texts = [token_ids[row] for row in kept.tolist()]
     pairs, triples = (
         _counts([ngram_places(known, ids) for ids in texts], len(known.keys))

@@ -66,7 +66,7 @@ class ClassStatistics:
     triples: NgramCounts
     embeddings: NDArray[np.floating] | None = None
     ridge: float | None = None
-    _preferences: dict[int | None, FloatArray] = field(default_factory=dict, repr=False, compare=False)
+    _preferences: dict[int | None, FloatArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_texts(
@@ -141,22 +141,25 @@ class ClassStatistics:
         total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
         return StatisticsTable(total, deviations, between, among)
 
-    def class_sizes(self, without_fold: int | None = None) -> FloatArray:
-        """Return the number of tokens of each class, (C,), in all texts or in those outside one fold."""
+    def class_tokens(self, without_fold: int | None = None) -> FloatArray:
+        """Return the number of tokens of each class, (C,), float64, in all texts or in those outside one fold."""
         return np.asarray(self._counts_of(1, without_fold).sum(axis=1))
 
-    @cached_property
-    def _totals(self) -> list[FloatArray]:
-        return [counts.sum(axis=0) for counts in self._by_fold]
-
     @property
-    def _by_fold(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return self.counts, self.pairs.counts, self.triples.counts
+    def _by_order(self) -> dict[int, FloatArray]:
+        return {1: self.counts, 2: self.pairs.counts, 3: self.triples.counts}
+
+    @cached_property
+    def _totals(self) -> dict[int, FloatArray]:
+        totals = {order: counts.sum(axis=0) for order, counts in self._by_order.items()}
+        for total in totals.values():
+            total.setflags(write=False)  # every table starts from them
+        return totals
 
     def _counts_of(self, order: int, without_fold: int | None) -> FloatArray:
         """Counts (C, ...) of tokens (1), pairs (2) or triples (3) in all texts or in those outside one fold."""
-        total = self._totals[order - 1]
-        return total if without_fold is None else total - self._by_fold[order - 1][without_fold]
+        total = self._totals[order]
+        return total if without_fold is None else total - self._by_order[order][without_fold]
 
     def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
         """The fit of one table's counts, kept: it depends on no smoothing."""

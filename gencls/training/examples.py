@@ -64,6 +64,17 @@ class TokenizedSplit:
 def training_texts(train: TokenizedSplit, n_classes: int, config: TrainConfig) -> TrainingTexts:
     """Return the texts that have tokens, in the folds of their cross-fitting.
 
+    Parameters
+    ----------
+    train : TokenizedSplit
+    n_classes : int
+    config : TrainConfig
+        For ``n_folds`` and ``seed``.
+
+    Returns
+    -------
+    TrainingTexts
+
     Raises
     ------
     ValueError

@@ -109,7 +109,7 @@ def train_language_model(
         If no text has a token, a text does not fit in a row, or the folder holds another training.
     """
     start = time.monotonic()
-    texts = _training_texts(token_ids, config, folds)
+    texts = _classless_texts(token_ids, config, folds)
     front = _front(texts.token_ids)
     identity = training_identity(TrainingTexts(front, texts.labels[: len(front)], texts.folds, 0), (), config)
     old_plan = kept_plan(folder, identity)
@@ -142,7 +142,7 @@ def train_language_model(
     return LanguageModel(denoiser, backbone, record=record)
 
 
-def _training_texts(token_ids: Sequence[IntArray], config: TrainConfig, folds: IntArray | None) -> TrainingTexts:
+def _classless_texts(token_ids: Sequence[IntArray], config: TrainConfig, folds: IntArray | None) -> TrainingTexts:
     """The texts with tokens, of no class; in folds where their neighbours are counted."""
     kept = token_ids if isinstance(token_ids, StreamedTexts) else [ids for ids in token_ids if len(ids)]
     if not len(kept):

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, accuracy_study
+from benchmarks import accuracy, accuracy_report, accuracy_study
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS
 from benchmarks.accuracy_results import collect, compared, difference, length_quartiles
 from benchmarks.accuracy_targets import report_folder, target_rows
-from gencls.data.storage import write_json
+from gencls.data.storage import write_atomic, write_json
 from gencls.diffusion.backbones import KNOWN
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
@@ -357,6 +357,16 @@ def test_the_first_page_names_the_others_and_its_links_lead_somewhere(report):
     links = set(re.findall(r"\]\(([^)]+)\)", text.partition("## Read on")[2]))
     assert links == {"tables.md", "factors.md", "findings.md"}
     assert all((report / name).exists() for name in links)
+
+
+def test_pages_of_one_data_set_are_listed_wherever_they_lie(tmp_path):
+    for name in ("study-a.md", "smoothing-a-0.md", "x/smoothing-b-0.md", "gpu/smoothing-c-0.md"):
+        write_atomic(tmp_path / name, "")
+    lines = accuracy_report._links(tmp_path)
+    assert [re.findall(r"\]\(([^)]+)\)", line) for line in lines] == [
+        ["study-a.md"],
+        ["smoothing-a-0.md", "x/smoothing-b-0.md"],
+    ]
 
 
 def test_conclusions_are_written_beside_the_benchmark():

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from gencls.diffusion.backbones import load_backbone
-from gencls.training.examples import TokenizedSplit
+from gencls.training.examples import TokenizedSplit, training_texts
 from gencls.training.model import TrainingModel
-from gencls.training.per_class import _rivals, _stages, _training_texts, train_denoiser
+from gencls.training.per_class import _rivals, _stages, train_denoiser
 from gencls.training.plan import collator
 
 N_CLASSES, OPTIONS = 6, {"hybrid_weight": 1.0, "class_dropout": 0.0}
@@ -49,7 +49,7 @@ def decision_loss(denoiser, texts, config):
 def test_few_classes_estimate_the_loss_of_all(tmp_path, parts, tiny_config):
     config = tiny_config(**OPTIONS, adapt_steps=2, class_steps=8)
     denoiser = fit(tmp_path, parts, config)
-    texts = _training_texts(parts[0], N_CLASSES, config)
+    texts = training_texts(parts[0], N_CLASSES, config)
     losses = {count: decision_loss(denoiser, texts, replace(config, hybrid_classes=count)) for count in (None, 5, 3)}
     assert losses[None] > 0.01
     assert losses[5] == pytest.approx(losses[None], rel=0.05)
@@ -63,7 +63,7 @@ def test_few_classes_go_with_what_changes_the_rows(tmp_path, parts, tiny_config,
     denoiser = fit(tmp_path, parts, config)
     state = denoiser.state_dict()
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
-    texts = _training_texts(parts[0], N_CLASSES, config)
+    texts = training_texts(parts[0], N_CLASSES, config)
     stage = _stages(texts, config, _rivals(denoiser, texts, config))["classes"]
     batch = collator(denoiser, 0.0, config)([stage[index] for index in range(8)])
     assert len(batch["candidates"]) == len(batch["labels"])
