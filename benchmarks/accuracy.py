@@ -25,7 +25,7 @@ from benchmarks.accuracy_recipes import DATA, UNLABELLED, VARIANTS, Task, task
 from benchmarks.accuracy_report import write_report
 from benchmarks.accuracy_results import collect, joined
 from benchmarks.accuracy_targets import report_folder
-from benchmarks.commands import as_typed
+from benchmarks.commands import as_typed, log_to_stderr
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.additions import add_baselines, take_baselines
@@ -234,9 +234,7 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     arguments = vars(parser().parse_args())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for name in ("gencls", "gencls.benchmarks"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    log_to_stderr("gencls")
     size = arguments["size"]
     command = f"python -m benchmarks.accuracy --size {size}"
     place = arguments["runs"] or Path("runs") / f"accuracy-{size}"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy_few_shot_models import GROUPS, LABELLED, MAKERS, RIVALS, group_of
 from benchmarks.accuracy_few_shot_report import of_this_version, reported_rows, write_few_shot
 from benchmarks.accuracy_recipes import FRESH_TEST
-from benchmarks.commands import as_typed
+from benchmarks.commands import as_typed, log_to_stderr
 from gencls.data import TextSplit, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
@@ -258,8 +258,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     arguments = vars(parser().parse_args())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for logger_name in ("gencls.diffusion", "gencls.benchmarks"):
-        logging.getLogger(logger_name).setLevel(logging.INFO)
+    log_to_stderr("gencls.diffusion", "gencls.benchmarks")
     typed = as_typed(parser(), arguments, always=("data",))
     print(f"report: {main(**arguments, command=typed, progress=sys.stderr.isatty())}")

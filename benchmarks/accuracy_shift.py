@@ -11,8 +11,6 @@ runs in question were used on, and keeps what an earlier page says of other runs
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from benchmarks.accuracy_recipes import RIVALS, task
 from benchmarks.accuracy_results import Row, collect, compared
 from benchmarks.accuracy_tables import percent, place_name
 from benchmarks.accuracy_targets import report_folder
-from benchmarks.commands import as_typed
+from benchmarks.commands import as_typed, log_to_stderr
 from benchmarks.markdown import table
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_atomic, write_json
@@ -242,6 +240,5 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     arguments = vars(parser().parse_args())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("gencls").setLevel(logging.INFO)
+    log_to_stderr("gencls")
     print(f"report: {main(**arguments, command=as_typed(parser(), arguments))}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from benchmarks.accuracy_recipes import DATA, DISCOUNTS, HUB_DATA, PAIRS, TRIPLE
 from benchmarks.accuracy_results import mean_and_half
 from benchmarks.accuracy_study_report import BASE
 from benchmarks.accuracy_targets import report_folder
-from benchmarks.commands import as_typed
+from benchmarks.commands import as_typed, log_to_stderr
 from benchmarks.markdown import table
 from gencls.data import load_dataset
 from gencls.data.storage import read_json, write_atomic, write_json
@@ -35,12 +34,13 @@ from gencls.diffusion.cross_fitting import CrossFittedTexts
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
 from gencls.diffusion.smoothing import tempered_losses
+from gencls.diffusion.statistics import as_words
 from gencls.diffusion.tokens import tokenize
 from gencls.evaluation.runs import cut_splits
 from gencls.reporting.records import run_record
 from gencls.training.class_tables import fit_statistics
 from gencls.training.config import TrainConfig
-from gencls.training.examples import TokenizedSplit, training_texts
+from gencls.training.examples import TokenizedSplit, TrainingTexts, training_texts
 from gencls.training.per_class import conditioning_of
 from gencls.training.presets import INTERPOLATION
 
@@ -80,8 +80,7 @@ def levels_of(recipe: TrainConfig, backbone: Backbone) -> list[Options]:
 
     No embeddings are taken in where they are random.
     """
-    has_embeddings = backbone.is_pretrained or backbone.is_adapted
-    names = [name for name in OPTIONS if name != "embedding_ridge" or has_embeddings]
+    names = [name for name in OPTIONS if name != "embedding_ridge" or backbone.has_trained_embeddings]
     levels: list[Options] = [{name: OPTIONS[name][0 if getattr(recipe, name) else 1]} for name in names]
     return [*levels, {"pair_smoothing": (), "triple_smoothing": ()}] if recipe.triple_smoothing else levels
 
@@ -113,10 +112,11 @@ def smoothing_study(base: Task, *, write: Callable[[list[Row]], object] = lambda
         name: TokenizedSplit(tokenize(splits[name].texts, backbone.tokenizer, **cut).ids, splits[name].labels)
         for name in ("train", "validation", "calibration")
     }
+    texts = training_texts(tokenised["train"], denoiser.n_classes, recipe)
     first: Judged = {}
     rows = []
     for level in ({}, *levels_of(recipe, backbone)):
-        row, judged = _judged(denoiser, tokenised, replace(recipe, **level))
+        row, judged = _judged(denoiser, texts, tokenised, replace(recipe, **level))
         first = first or judged
         rows.append({"level": as_json(level), **row, **_told(judged, first)})
         logger.info("%s: loss %.4f", _said(level) or BASE, rows[-1]["crossfit"]["loss"])
@@ -124,9 +124,8 @@ def smoothing_study(base: Task, *, write: Callable[[list[Row]], object] = lambda
     return rows
 
 
-def _judged(denoiser: Denoiser, splits: Splits, config: TrainConfig) -> tuple[Row, Judged]:
+def _judged(denoiser: Denoiser, texts: TrainingTexts, splits: Splits, config: TrainConfig) -> tuple[Row, Judged]:
     """Choose the smoothing; returns which texts of each part the tables get right, and their losses."""
-    texts = training_texts(splits["train"], denoiser.n_classes, config)
     start = time.monotonic()
     statistics, smoothing = fit_statistics(denoiser, texts, splits["validation"], config)
     seconds = time.monotonic() - start
@@ -186,8 +185,7 @@ def _listed(value: float | Sequence[float]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    chosen = ", ".join(f"{name} {value:g}" for name, value in row["smoothing"].items() if value)
-    cells = [_said(row["level"]) or BASE, chosen]
+    cells = [_said(row["level"]) or BASE, as_words(row["smoothing"])]
     for part in PARTS:
         found = row[part]
         change = f"{found['loss_change']:+.4f} ± {found['loss_change_half']:.4f}" if row["level"] else "–"
@@ -195,16 +193,11 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def smoothing_name(data: str, seed: int) -> str:
-    """Return the name of the files, each seed's its own."""
-    return f"smoothing-{data}-{seed}"
-
-
 def main(data: str, *, size: str = "cpu", seed: int = 0, output: Path | None = None, command: str = "") -> Path:
     """Choose, decide, and write the page and its numbers; returns the page. Parameters as the command line's."""
     base, folder = task(data, "generative", size=size, seed=seed), output or report_folder(size)
     record = run_record(command, {"data": data, "size": size, "recipe": base.config.as_dict()}, seed)
-    path = folder / f"{smoothing_name(data, seed)}.json"
+    path = folder / f"smoothing-{data}-{seed}.json"
 
     def write(rows: list[Row]) -> None:
         write_json(path, {"rows": rows, "run": record})
@@ -226,7 +219,5 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     options = vars(parser().parse_args())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for logger_name in ("gencls", "gencls.benchmarks"):
-        logging.getLogger(logger_name).setLevel(logging.INFO)
+    log_to_stderr("gencls")
     print(f"smoothing: {main(**options, command=as_typed(parser(), options, always=('size', 'data')))}")

@@ -28,7 +28,7 @@ from benchmarks.accuracy_recipes import Task, task
 from benchmarks.accuracy_results import difference, mean_and_half
 from benchmarks.accuracy_study_report import BASE, study_name, write_study
 from benchmarks.accuracy_targets import report_folder
-from benchmarks.commands import as_typed
+from benchmarks.commands import as_typed, log_to_stderr
 from gencls.classifier.bayes import mean_over_draws
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.data import TextSplit, stratified_sample
@@ -250,8 +250,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     arguments = vars(parser().parse_args())
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for logger_name in ("gencls", "gencls.benchmarks"):
-        logging.getLogger(logger_name).setLevel(logging.INFO)
+    log_to_stderr("gencls")
     typed = as_typed(parser(), arguments, always=("size", "data"))
     print(f"study: {main(**arguments, command=typed, progress=sys.stderr.isatty())}")

@@ -1,8 +1,10 @@
-"""The command of a benchmark, as it stands on its page."""
+"""The command of a benchmark, as it stands on its page, and what it says while it runs."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +37,13 @@ def as_typed(parser: argparse.ArgumentParser, arguments: Mapping[str, Any], *, a
         if name not in PLACES and (name in always or value != parser.get_default(name)):
             words += [f"--{name.replace('_', '-')}", *_words(value)]
     return " ".join(words)
+
+
+def log_to_stderr(*names: str) -> None:
+    """Show warnings of all loggers, and what those of these names say from INFO on, with the time."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for name in names:
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _words(value: Any) -> list[str]:

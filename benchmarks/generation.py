@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.commands import log_to_stderr
 from benchmarks.generation_config import SIZES, Config
 from benchmarks.generation_guidance import Referee, guided_shares, write_guided
 from benchmarks.generation_material import Beginning, Models, Texts, load_models, load_texts
@@ -264,9 +264,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, help="folder of models and texts (default: runs/generation-SIZE)")
     parser.add_argument("--output", type=Path, default=Path("reports/generation"))
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for logger_name in ("gencls", "gencls.benchmarks"):
-        logging.getLogger(logger_name).setLevel(logging.INFO)
+    log_to_stderr("gencls")
     page = main(
         SIZES[arguments.size].limited(arguments.limit),
         classifier=arguments.classifier,

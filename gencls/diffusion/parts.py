@@ -71,6 +71,11 @@ class Backbone:
         return self.has_head or self.is_adapted
 
     @property
+    def has_trained_embeddings(self) -> bool:
+        """Whether the word embeddings know something of the words; those from random weights do not."""
+        return self.is_pretrained or self.is_adapted
+
+    @property
     def can_fit_head(self) -> bool:
         """Whether a head may be fitted to the hidden states; the fit leaves one that came with the weights alone."""
         return self.is_pretrained and not self.is_adapted

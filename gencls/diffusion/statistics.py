@@ -35,6 +35,11 @@ class Smoothing(TypedDict):
     triple: float | None
 
 
+def as_words(smoothing: Smoothing) -> str:
+    """Return the smoothing in words, without what is left out."""
+    return ", ".join(f"{name} {value:g}" for name, value in smoothing.items() if value)
+
+
 @dataclass(frozen=True)
 class StatisticsTable:
     """Smoothed tables, in nats: class-free log unigram (V,); deviations (C, V), of pairs (C, P) and triples (C, T)."""

@@ -11,7 +11,7 @@ from gencls.data.errors import three_parts
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
 from gencls.diffusion.smoothing import choose_smoothing
-from gencls.diffusion.statistics import ClassStatistics, Smoothing
+from gencls.diffusion.statistics import ClassStatistics, Smoothing, as_words
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts
 
@@ -26,7 +26,7 @@ def check_validation(validation: TokenizedSplit) -> None:
 
 def check_embeddings(backbone: Backbone, config: TrainConfig) -> None:
     """Raise a ValueError if the embeddings that the smoothing is to follow are random."""
-    if config.embedding_ridge is not None and not (backbone.is_pretrained or backbone.is_adapted):
+    if config.embedding_ridge is not None and not backbone.has_trained_embeddings:
         got = f"embedding_ridge={config.embedding_ridge:g} and {backbone.name!r}, whose embeddings are random"
         raise ValueError(three_parts("a pretrained backbone for embedding_ridge", got, "Leave embedding_ridge out."))
 
@@ -54,8 +54,7 @@ def fit_statistics(
         interpolation=config.interpolation,
         log_prior=texts.log_prior,
     )
-    strengths = (f"{name} {value:g}" for name, value in smoothing.items() if value)
-    logger.info("class tables: smoothed by %s", ", ".join(strengths))
+    logger.info("class tables: smoothed by %s", as_words(smoothing))
     return statistics, smoothing
 
 
