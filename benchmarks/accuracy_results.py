@@ -40,6 +40,7 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
         "n_classes": len(scores["class_names"]),
         "majority_accuracy": own["majority_accuracy"],
         "split": _split_facts(run["data"]),
+        "training": _training_facts(run["training"]),
         "nats_per_token": own["bound_nats_per_token"],
         "unigram_nats_per_token": own["unigram_nats_per_token"],
         "gain_over_unigram": own["nats_per_token_under_unigram"],
@@ -100,6 +101,12 @@ def _split_facts(data: Mapping[str, Any]) -> Row:
     sizes = {name: sum(counts.values()) for name, counts in data["class_counts"].items()}
     kept = {name: data[name] for name in ("source", "max_length", "truncation", "share_cut")}
     return {**kept, **sizes}
+
+
+def _training_facts(training: Mapping[str, Any]) -> Row:
+    """Steps of both stages, and the smoothing of the count tables that the training texts chose."""
+    steps = {f"{name}_steps": training[name]["steps"] for name in ("adapt", "classes")}
+    return {**steps, "smoothing": training["smoothing"]}
 
 
 def _correct(scores: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.accuracy_figures import OWN, title
 from benchmarks.accuracy_results import outcome
 from benchmarks.markdown import table
+from gencls.diffusion.statistics import as_words
 from gencls.evaluation.language_model import BOUND_STEPS, BOUND_TEXTS
 from gencls.reporting.tables import p_value
 
@@ -21,6 +22,14 @@ Made by `{command}`, with the page that says what they mean, [README.md](README.
 ## Data
 
 {data}
+
+## Training
+
+Steps of the adaptation and of the classes; the smoothing of the count tables, as the training texts chose it: nothing
+to tell where an evaluation is older than this table. The code is the commit that was evaluated; where the working tree
+had changes, a plus follows.
+
+{training}
 
 ## Accuracy
 
@@ -88,6 +97,7 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
             ["data", "classes", "train", "test", "tokens kept", "texts cut", "majority", "source"],
             map(_data, generative),
         ),
+        training=table(["data", "variant", "steps", "tables smoothed by", "code"], map(_training, evaluations)),
         accuracy=table(
             ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
             (_accuracy(row, _best(rows, row)) for row in rows),
@@ -132,6 +142,21 @@ def _data(row: Row) -> list[str]:
     sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
     cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
     return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority, split["source"]]
+
+
+def _training(row: Row) -> list[str]:
+    told = row.get("training")
+    steps = f"{told['adapt_steps']:,} + {told['classes_steps']:,}" if told else "–"
+    smoothing = as_words(told["smoothing"]) if told else "–"
+    return [place_name(row), row["variant"], steps, smoothing, _code(row["commit"])]
+
+
+def _code(commit: str | None) -> str:
+    """The first digits of a commit, with a plus where files had changed."""
+    if commit is None:
+        return "–"
+    digits, changed, _ = commit.partition("+")
+    return f"`{digits[:7]}{changed}`"
 
 
 def _best(rows: Sequence[Row], row: Row) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, accuracy_report, accuracy_study
+from benchmarks import accuracy, accuracy_report, accuracy_study, accuracy_tables
 from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
@@ -20,6 +20,7 @@ from benchmarks.accuracy_results import collect, compared, difference, length_qu
 from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_atomic, write_json
 from gencls.diffusion.backbones import KNOWN
+from gencls.diffusion.statistics import as_words
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.presets import preset
@@ -63,6 +64,22 @@ def test_the_summary_is_of_both_variants_and_the_rivals(report):
         assert all(f"{100 * row['accuracy']:.1f}" in page for row in rows)
     assert (report / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert (report / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_tables_tell_how_each_run_was_trained(runs, report):
+    page = (report / "tables.md").read_text(encoding="utf-8")
+    for variant in ("generative", "hybrid"):
+        trained = read(runs / f"toy-{variant}-0", "classifier.json")["training"]
+        steps = f"{trained['adapt']['steps']:,} + {trained['classes']['steps']:,}"
+        smoothing = as_words(trained["smoothing"])
+        assert f"| {variant} | {steps} | {smoothing} |" in page
+
+
+def test_an_evaluation_of_before_tells_nothing_of_its_training():
+    row = {"data": "toy", "seed": 1, "variant": "generative"}
+    assert accuracy_tables._training({**row, "commit": None}) == ["toy, seed 1", "generative", "–", "–", "–"]
+    assert accuracy_tables._training({**row, "commit": "0123456789+changes"})[-1] == "`0123456+`"
+    assert accuracy_tables._training({**row, "commit": "0123456789"})[-1] == "`0123456`"
 
 
 def test_targets_are_named_as_promised_and_not_met_where_nothing_was_measured(report):
