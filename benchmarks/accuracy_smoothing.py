@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy_levels import Options, as_json
 from benchmarks.accuracy_recipes import DATA, DISCOUNTS, HUB_DATA, PAIRS, TRIPLES, Task, task
 from benchmarks.accuracy_results import mean_and_half
-from benchmarks.accuracy_study_report import BASE
+from benchmarks.accuracy_study_report import BASE, study_name
 from benchmarks.accuracy_targets import report_folder
 from benchmarks.commands import as_typed, log_to_stderr
 from benchmarks.markdown import table
@@ -98,9 +97,9 @@ def smoothing_study(base: Task, *, write: Callable[[list[Row]], object] = lambda
     Returns
     -------
     list of dict
-        The recipe first: ``level`` (what it changes), ``smoothing`` (what was chosen), ``seconds`` of the choice, and
-        for each of `PARTS` ``n_texts``, ``accuracy``, ``loss`` in nats, and the paired ``loss_change`` with the half of
-        its 95 % interval ``loss_change_half``.
+        The recipe first: ``level`` (what it changes), ``smoothing`` (what was chosen), and for each
+        of `PARTS` ``n_texts``, ``accuracy``, ``loss`` in nats, and the paired ``loss_change`` with the half of its 95 %
+        interval ``loss_change_half``.
     """
     recipe, dataset = base.config, load_dataset(base.data)
     splits = cut_splits(dataset, base.fresh_test, recipe.seed)
@@ -126,9 +125,7 @@ def smoothing_study(base: Task, *, write: Callable[[list[Row]], object] = lambda
 
 def _judged(denoiser: Denoiser, texts: TrainingTexts, splits: Splits, config: TrainConfig) -> tuple[Row, Judged]:
     """Choose the smoothing; returns which texts of each part the tables get right, and their losses."""
-    start = time.monotonic()
     statistics, smoothing = fit_statistics(denoiser, texts, splits["validation"], config)
-    seconds = time.monotonic() - start
     crossfit = CrossFittedTexts(statistics, texts.token_ids, texts.labels, texts.folds)
     held = splits["calibration"]
     scored = {
@@ -140,7 +137,7 @@ def _judged(denoiser: Denoiser, texts: TrainingTexts, splits: Splits, config: Tr
         for part, (scores, labels) in scored.items()
         for joint in [scores + texts.log_prior]
     }
-    return {"smoothing": dict(smoothing), "seconds": seconds}, judged
+    return {"smoothing": dict(smoothing)}, judged
 
 
 def _told(judged: Judged, first: Judged) -> Row:
@@ -197,7 +194,7 @@ def main(data: str, *, size: str = "cpu", seed: int = 0, output: Path | None = N
     """Choose, decide, and write the page and its numbers; returns the page. Parameters as the command line's."""
     base, folder = task(data, "generative", size=size, seed=seed), output or report_folder(size)
     record = run_record(command, {"data": data, "size": size, "recipe": base.config.as_dict()}, seed)
-    path = folder / f"smoothing-{data}-{seed}.json"
+    path = folder / f"{study_name(data, seed, 'smoothing')}.json"
 
     def write(rows: list[Row]) -> None:
         write_json(path, {"rows": rows, "run": record})

@@ -35,9 +35,9 @@ those of the adaptation and of the classes.
 """
 
 
-def study_name(data: str, seed: int) -> str:
+def study_name(data: str, seed: int, kind: str = "study") -> str:
     """Return the name of a study's files, each seed's its own."""
-    return f"study-{data}" if seed == 0 else f"study-{data}-{seed}"
+    return f"{kind}-{data}" if seed == 0 else f"{kind}-{data}-{seed}"
 
 
 def write_study(data: str, rows: Sequence[Row], record: Mapping[str, Any], output: Path) -> Path:

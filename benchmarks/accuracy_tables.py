@@ -100,7 +100,7 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
         training=table(["data", "variant", "steps", "tables smoothed by", "code"], map(_training, evaluations)),
         accuracy=table(
             ["data", "model", "accuracy [95 %]", "generative ahead by", "p"],
-            (_accuracy(row, _best(rows, row)) for row in rows),
+            (_accuracy(row, best) for models in by_place(rows).values() for row, best in _with_best(models)),
         ),
         wins=table(["data", "generative wins against", "loses against", "undecided"], map(_wins, _rivals(rows))),
         steps=BOUND_STEPS,
@@ -159,8 +159,10 @@ def _code(commit: str | None) -> str:
     return f"`{digits[:7]}{changed}`"
 
 
-def _best(rows: Sequence[Row], row: Row) -> float:
-    return max(other["accuracy"] for other in rows if place_name(other) == place_name(row))
+def _with_best(models: Mapping[str, Row]) -> list[tuple[Row, float]]:
+    """Each model of a place with the accuracy of the best of them."""
+    best = max(row["accuracy"] for row in models.values())
+    return [(row, best) for row in models.values()]
 
 
 def _accuracy(row: Row, best: float) -> list[str]:
