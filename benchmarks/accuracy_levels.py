@@ -67,6 +67,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         COUNTS_BESIDE,
         {**COUNTS_BESIDE, "counts_beside": False},
     ),
+    # for long texts, of which the steps above are one pass
+    "counts_beside_longer": ({**COUNTS_BESIDE, "class_steps": 2000},),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (
         {
@@ -107,7 +109,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
 HUB_FACTORS = ("hub_backbone",)
 #: Factors that are studied where they are named: those of a hub, of texts that are not English, of many steps, of
 #: classes that differ in size, and a level of another factor alone.
-ON_REQUEST = (*HUB_FACTORS, "mpnet", "multilingual", "counts_beside", "class_shrinkage")
+ON_REQUEST = (*HUB_FACTORS, "mpnet", "multilingual", "counts_beside", "counts_beside_longer", "class_shrinkage")
 #: What is fitted to the calibration texts and decides: such a level is judged on the validation texts alone.
 FITTED = {"level_weighting", "target_flip_rate"}
 
