@@ -31,8 +31,9 @@ from gencls.data.storage import read_json, write_json
 from gencls.evaluation.additions import add_baselines, take_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
-from gencls.evaluation.same_run import identity_of
+from gencls.evaluation.same_run import RUN, identity_of
 from gencls.reporting.records import run_record
+from gencls.training.config import CLASS_STAGE_OPTIONS
 
 logger = logging.getLogger("gencls.benchmarks")
 #: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
@@ -55,14 +56,13 @@ def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) 
         logger.info("%s is evaluated already", chosen.name)
         return output
     logger.info("%s", chosen.name)
-    source = runs / replace(chosen, variant="generative").name  # trained before the hybrid
     train_run(
         chosen.data,
         folder,
         chosen.config,
         fresh_test=chosen.fresh_test,
         n_test=chosen.n_test if chosen.variant == UNLABELLED else None,
-        adapted=source if chosen.variant == "hybrid" and source.exists() else None,
+        adapted=_adapted(chosen, runs),
         progress=progress,
         command=command,
     )
@@ -76,6 +76,16 @@ def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) 
     write_held_out_scores(folder, output, progress=progress)
     write_json(output / DONE, {**chosen.told, "seed": chosen.config.seed, "max_texts": chosen.n_test})
     return output
+
+
+def _adapted(chosen: Task, runs: Path) -> Path | None:
+    """The generative run that a hybrid takes its adaptation from, if there is one whose recipe has the same."""
+    source = runs / replace(chosen, variant="generative").name
+    if chosen.variant != "hybrid" or not (source / RUN).exists():
+        return None
+    theirs = identity_of(source)["config"]
+    differing = {name for name, value in chosen.config.as_dict().items() if theirs[name] != value}
+    return source if differing <= set(CLASS_STAGE_OPTIONS) else None
 
 
 def check_same_recipe(chosen: Task, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.accuracy_recipes import COUNTS_BESIDE, DISCOUNTS, FROM_SCRATCH
+from benchmarks.accuracy_recipes import COUNTS_BESIDE, DISCOUNTS, FROM_SCRATCH, MPNET
 from gencls.training.config import TrainConfig
 
 Options = Mapping[str, Any]
@@ -29,8 +29,6 @@ NO_COUNTS: Options = {
     "triple_smoothing": (),
     "embedding_ridge": None,
 }
-#: As many layers as the CPU's recipes of English texts have, of a network twice as wide.
-MPNET: Options = {"backbone": "mpnet", "backbone_layers": 4}
 #: For texts that are not English, where the CPU's recipe starts from scratch: with the language at the rates of its
 #: English recipes, and the classes as the recipe has them.
 MULTILINGUAL: Options = {
