@@ -21,6 +21,7 @@ from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_atomic, write_json
 from gencls.diffusion.backbones import KNOWN
 from gencls.diffusion.statistics import as_words
+from gencls.evaluation.same_run import RUN
 from gencls.reporting.evaluation import load_scores
 from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
 from gencls.training.presets import preset
@@ -296,13 +297,33 @@ def test_recipes_differ_between_variants_by_the_decision_loss(data, size):
     differ = {name for name in own if own[name] != other[name]}
     if own["counts_beside"]:  # the decision's loss would not be that of the decision
         assert not other["counts_beside"]
-        assert differ <= set(CLASS_STAGE_OPTIONS), "the adaptation is shared"
+        shares_adaptation = own["backbone"] == other["backbone"]
+        assert shares_adaptation == (differ <= set(CLASS_STAGE_OPTIONS))
     else:
         assert differ - {"hybrid_classes", "class_shrinkage"} == {"hybrid_weight", "class_dropout"}
         assert not other["class_shrinkage"]
         assert (other["hybrid_classes"] is None) == (data not in ("r52", "20ng")), "all, but of many"
     assert generative.fresh_test == FRESH_TEST.get(data)
     assert generative.name != hybrid.name
+
+
+def test_a_hybrid_takes_the_adaptation_over_from_a_run_of_the_same_one(tmp_path):
+    """Of another backbone there is none to take."""
+    expected = {"imdb": True, "chinese_reviews": True, "rotten_tomatoes": False}
+    for data in expected:
+        generative = task(data, "generative")
+        write_json(tmp_path / generative.name / RUN, {"config": generative.config.as_dict()})
+        assert accuracy._adapted(generative, tmp_path) is None
+    found = {data: accuracy._adapted(task(data, "hybrid"), tmp_path) for data in expected}
+    assert found == {data: tmp_path / f"{data}-generative-0" if taken else None for data, taken in expected.items()}
+    assert accuracy._adapted(task("r8", "hybrid"), tmp_path) is None, "no such run"
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_another_backbone_goes_before_the_recipes_own(data):
+    for variant in ("generative", "hybrid"):
+        config = task(data, variant, backbone="folder").config
+        assert (config.backbone, config.backbone_layers) == ("folder", None)
 
 
 @pytest.mark.parametrize(
