@@ -85,7 +85,9 @@ def _adapted(chosen: Task, runs: Path) -> Path | None:
         return None
     theirs = identity_of(source)["config"]
     differing = {name for name, value in chosen.config.as_dict().items() if theirs[name] != value}
-    return source if differing <= set(CLASS_STAGE_OPTIONS) else None
+    if other := sorted(differing - set(CLASS_STAGE_OPTIONS)):
+        logger.info("%s is adapted anew: %s has another %s", chosen.name, source.name, ", ".join(other))
+    return None if other else source
 
 
 def check_same_recipe(chosen: Task, folder: Path) -> None:

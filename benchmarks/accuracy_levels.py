@@ -29,6 +29,7 @@ NO_COUNTS: Options = {
     "triple_smoothing": (),
     "embedding_ridge": None,
 }
+MINILM: Options = {**MPNET, "backbone": "minilm"}
 #: For texts that are not English, where the CPU's recipe starts from scratch: with the language at the rates of its
 #: English recipes, and the classes as the recipe has them.
 MULTILINGUAL: Options = {
@@ -95,7 +96,8 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {"backbone": "smollm2", "backbone_layers": None, "learning_rate": 2e-4, "adapt_steps": 100, "class_steps": 100},
         FROM_SCRATCH,
     ),
-    "mpnet": (MPNET,),
+    # a recipe has one of them: that level is left out
+    "mpnet": (MPNET, MINILM),
     "multilingual": (MULTILINGUAL,),
     # masked language models that come with their heads, at the rate of the GPU preset
     "hub_backbone": tuple(

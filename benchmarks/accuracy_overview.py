@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy_figures import OWN, by_model, data_title, title
-from benchmarks.accuracy_results import difference, outcome
-from benchmarks.accuracy_tables import by_place, lead, percent, place_name
+from benchmarks.accuracy_results import ENCODER, difference, outcome
+from benchmarks.accuracy_tables import by_place, lead, on_backbone, percent, place_name
 from benchmarks.markdown import table
 
 Row = Mapping[str, Any]
 #: A rival above the generative model, and one below it.
 _ARROWS = {"loses": " ↑", "wins": " ↓"}
-_ENCODER = "encoder"
 #: Models whose calibration errors stand beside each other.
-_CALIBRATED = ("diffusion", "hybrid", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", _ENCODER)
+_CALIBRATED = ("diffusion", "hybrid", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", ENCODER)
 
 
 def overview_table(rows: Sequence[Row]) -> str:
@@ -66,9 +65,13 @@ def encoder_table(rows: Sequence[Row], evaluations: Sequence[Row]) -> str:
     correct = {(row["variant"], place_name(row)): row["correct"] for row in evaluations if "correct" in row}
     cells = []
     for place, models in by_place(rows).items():
-        if _ENCODER in models:
-            encoder, own = models[_ENCODER], models["diffusion"]
-            shown = [percent(encoder["accuracy"]), percent(own["accuracy"]), _marked_lead(encoder)]
+        if ENCODER in models:
+            encoder, own = models[ENCODER], models["diffusion"]
+            shown = [
+                on_backbone(percent(encoder["accuracy"]), encoder),
+                percent(own["accuracy"]),
+                _marked_lead(encoder),
+            ]
             cells.append([place, *shown, *_hybrid_beside(place, models, correct)])
     return table(["data", "encoder", "generative", "ahead by", "hybrid", "ahead by"], cells)
 
@@ -81,9 +84,9 @@ def _hybrid_beside(
         return "–", ""
     accuracy = models["hybrid"]["accuracy"]
     if ("hybrid", place) not in correct:
-        return percent(accuracy), f"{100 * (accuracy - models[_ENCODER]['accuracy']):+.1f}"
-    right = {"diffusion": correct["hybrid", place]["diffusion"], _ENCODER: correct["generative", place][_ENCODER]}
-    return percent(accuracy), _marked_lead(difference(right, _ENCODER))
+        return percent(accuracy), f"{100 * (accuracy - models[ENCODER]['accuracy']):+.1f}"
+    right = {"diffusion": correct["hybrid", place]["diffusion"], ENCODER: correct["generative", place][ENCODER]}
+    return percent(accuracy), _marked_lead(difference(right, ENCODER))
 
 
 def _marked_lead(row: Row) -> str:

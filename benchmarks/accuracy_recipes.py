@@ -211,4 +211,6 @@ def task(
     if backbone is not None:
         config = replace(config, backbone=backbone, backbone_layers=None)
     rivals = () if variant == "hybrid" else RIVALS
+    if backbone is None and "backbone" in of_variant:
+        rivals = tuple(name for name in rivals if name != "encoder")  # twelve layers take hours: --rivals encoder
     return Task(data, variant, config, rivals, n_test)

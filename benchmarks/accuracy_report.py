@@ -52,9 +52,9 @@ Share of test texts classified rightly, in percent, mean over the seeds. Bold: t
 ## Where the encoder wins, and where the generative model
 
 The same backbone fine-tuned to discriminate, with all of its layers, where the generative model has the first four of
-six (from scratch, all; on Rotten Tomatoes the encoder is MiniLM), on the same tokens: points by which the generative and the hybrid model are ahead of it on the
-same test texts, with the 95 % interval of the paired difference (none where an older evaluation does not tell single
-texts). Bold: beyond chance.
+six (MPNet: of twelve; from scratch, all), on the same tokens: points by which the generative and the hybrid model are
+ahead of it on the same test texts, with the 95 % interval of the paired difference (none where an older evaluation does
+not tell single texts). Bold: beyond chance. Where the encoder has another backbone, its name follows.
 
 {encoder}
 

@@ -20,6 +20,8 @@ from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_i
 
 logger = logging.getLogger("gencls.benchmarks")
 KEPT = ("accuracy", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "ece_null_low", "ece_null_high", "smece")
+#: The rival that is fitted on the backbone of the generative model.
+ENCODER = "encoder"
 Row = dict[str, Any]
 
 
@@ -179,7 +181,10 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
 
 
 def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
-    """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again."""
+    """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again.
+
+    An encoder that was fitted on another backbone than the evaluation's says so.
+    """
     same = ("run", "variant", "split", "n_texts")
     for told in report.get("evaluations", ()):
         if "correct" in told and all(told[name] == row[name] for name in same):
@@ -188,8 +193,11 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
                 return row
             logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
             known = _with_arrays(told)
-            parts = ("models", "correct")
-            return {**row, **{part: row[part] | {name: known[part][name] for name in missing} for part in parts}}
+            correct, models = ({name: known[part][name] for name in missing} for part in ("correct", "models"))
+            backbone = told["config"]["backbone"]
+            if ENCODER in models and backbone != row["config"]["backbone"]:
+                models[ENCODER] = {"backbone": backbone, **models[ENCODER]}
+            return {**row, "correct": row["correct"] | correct, "models": row["models"] | models}
     return row
 
 

@@ -123,6 +123,8 @@ def study_of(
     for factor, levels in factors.items():
         configs = [(level, replace(base.config, **level)) for level in (level_of(one, base.config) for one in levels)]
         changed = [(level, config) for level, config in configs if config != base.config]
+        if len(changed) < len(configs):
+            logger.info("%s: a level is the recipe itself, and has no row of its own", factor)
         for level, config in changed:
             rows.append(_row(factor, level, _scored(base, config, runs, limit, progress), first))
             logger.info("%s %s: %.4f", factor, level, rows[-1]["accuracy"])

@@ -26,8 +26,8 @@ Made by `{command}`, with the page that says what they mean, [README.md](README.
 ## Training
 
 Steps of the adaptation and of the classes; the smoothing of the count tables, as the training texts chose it: nothing
-to tell where an evaluation is older than this table. The code is the commit that was evaluated; where the working tree
-had changes, a plus follows.
+to tell where an evaluation is older than this table. The code is the commit that evaluated it; where the working tree
+had changes, a plus follows. The training may be of an earlier one.
 
 {training}
 
@@ -131,6 +131,15 @@ def place_name(row: Row) -> str:
     return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
 
 
+def on_backbone(said: str, row: Row) -> str:
+    """Return what is said of a model, with its backbone where that is not the one of the generative model."""
+    return f"{said} ({row['backbone']})" if "backbone" in row else said
+
+
+def _title(row: Row) -> str:
+    return on_backbone(title(row["model"]), row)
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a share in percent."""
     return "–" if value is None else f"{100 * value:.{digits}f}"
@@ -170,8 +179,8 @@ def _accuracy(row: Row, best: float) -> list[str]:
     shown = f"**{value}**" if row["accuracy"] == best else value
     interval = f"{shown} [{percent(row['accuracy_low'])}, {percent(row['accuracy_high'])}]"
     if row["model"] == "diffusion":
-        return [place_name(row), title(row["model"]), interval, "", ""]
-    return [place_name(row), title(row["model"]), interval, lead(row), p_value(row["mcnemar_p"])]
+        return [place_name(row), _title(row), interval, "", ""]
+    return [place_name(row), _title(row), interval, lead(row), p_value(row["mcnemar_p"])]
 
 
 def lead(row: Row) -> str:
@@ -195,7 +204,7 @@ def _rivals(rows: Sequence[Row]) -> list[list[Row]]:
 def _wins(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, list[str]] = {"wins": [], "loses": [], "undecided": []}
     for row in rows:
-        groups[outcome(row)].append(title(row["model"]))
+        groups[outcome(row)].append(_title(row))
     return [place_name(rows[0]) if rows else "", *("; ".join(names) or "–" for names in groups.values())]
 
 
@@ -211,7 +220,7 @@ def _calibration(row: Row) -> list[str]:
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
     before = percent((row.get("uncalibrated") or {}).get("ece"))
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
-    return [place_name(row), title(row["model"]), *scores, interval, null, percent(row["smece"]), before]
+    return [place_name(row), _title(row), *scores, interval, null, percent(row["smece"]), before]
 
 
 def _method(evaluation: Row, row: Row) -> list[str]:
@@ -234,7 +243,7 @@ def _costs(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[list[str]]:
         rate = rates.get((row["data"], row["seed"], variant))
         minutes = "–" if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
         flops = [_scaled(row["train_flops"], 1e9), _scaled(row["score_flops_per_text"], 1e6)]
-        cells.append([place_name(row), title(row["model"]), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
+        cells.append([place_name(row), _title(row), minutes, *flops, "–" if rate is None else f"{rate:.1f}"])
     return cells
 
 

@@ -234,6 +234,23 @@ def test_rivals_that_only_an_earlier_evaluation_had_stay_on_the_same_texts(repor
         assert rows["causal_per_class"] == {**rows["naive_bayes"], "model": "causal_per_class"}
 
 
+@pytest.mark.parametrize("backbone", ["tiny-random", "minilm"])
+def test_a_kept_encoder_of_another_backbone_says_so(report, tmp_path, backbone):
+    """Also in every later summary, where the evaluation that keeps it tells its own backbone."""
+    output, runs = shutil.copytree(report, tmp_path / "report"), report.parent / "runs"
+    before = read(output, "results.json")
+    told = next(row for row in before["evaluations"] if row["variant"] == "generative")
+    told["config"]["backbone"] = backbone
+    for part in ("models", "correct"):
+        told[part]["encoder"] = told[part]["naive_bayes"]
+    write_json(output / "results.json", before)
+    for _ in range(2):
+        summarise(runs, output, size="cpu", command="c")
+        (kept,) = (row for row in read(output, "results.json")["models"] if row["model"] == "encoder")
+        assert kept.get("backbone") == (None if backbone == "tiny-random" else backbone)
+        assert ("encoder, fine-tuned (minilm)" in (output / "tables.md").read_text("utf-8")) == ("backbone" in kept)
+
+
 def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):
     output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
     before = read(output, "results.json")
@@ -343,6 +360,13 @@ def test_what_the_texts_ask_for_does_not_depend_on_the_machine(data):
     assert (on_cpu["max_length"] == 128) == (on_gpu["max_length"] == 128), "sentences are short everywhere"
     assert on_gpu["adapt_steps"] * on_gpu["batch_size"] > on_cpu["adapt_steps"] * on_cpu["batch_size"]
     assert on_gpu["backbone"] not in KNOWN, "it needs a hub, or --backbone"
+
+
+def test_the_encoder_of_a_large_backbone_is_fitted_on_request():
+    has = {data: "encoder" in task(data, "generative").rivals for data in DATA}
+    assert has == {data: data != "rotten_tomatoes" for data in DATA}
+    assert "encoder" in task("rotten_tomatoes", "generative", backbone="folder").rivals
+    assert "encoder" in task("rotten_tomatoes", "generative", size="gpu").rivals
 
 
 def test_another_backbone_comes_with_all_of_its_layers():

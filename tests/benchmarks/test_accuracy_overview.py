@@ -100,6 +100,13 @@ def test_both_ways_to_train_stand_beside_the_encoder():
     ]
 
 
+def test_an_encoder_of_another_backbone_is_named():
+    rows, evaluations = compared_with_an_encoder()
+    rows[1] |= {"backbone": "minilm"}
+    (found,) = cells_of(encoder_table(rows, evaluations))[1:]
+    assert found[1:3] == ["95.0 (minilm)", "90.0"]
+
+
 def test_a_lead_within_chance_is_not_bold_and_one_of_unknown_texts_has_no_interval():
     rows, evaluations = compared_with_an_encoder()
     rows[1] |= {"ahead_low": -0.11, "ahead_high": 0.01}
