@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.accuracy_figures import OWN, by_model, data_title, title
 from benchmarks.accuracy_results import ENCODER, difference, outcome
-from benchmarks.accuracy_tables import by_place, lead, on_backbone, percent, place_name
+from benchmarks.accuracy_tables import by_place, lead, percent, place_name, with_difference
 from benchmarks.markdown import table
 
 Row = Mapping[str, Any]
@@ -68,7 +68,7 @@ def encoder_table(rows: Sequence[Row], evaluations: Sequence[Row]) -> str:
         if ENCODER in models:
             encoder, own = models[ENCODER], models["diffusion"]
             shown = [
-                on_backbone(percent(encoder["accuracy"]), encoder),
+                with_difference(percent(encoder["accuracy"]), encoder),
                 percent(own["accuracy"]),
                 _marked_lead(encoder),
             ]

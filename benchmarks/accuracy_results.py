@@ -20,7 +20,7 @@ from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_i
 
 logger = logging.getLogger("gencls.benchmarks")
 KEPT = ("accuracy", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "ece_null_low", "ece_null_high", "smece")
-#: The rival that is fitted on the backbone of the generative model.
+#: The rival that is fitted on the backbone of the generative model, for as many steps.
 ENCODER = "encoder"
 Row = dict[str, Any]
 
@@ -183,7 +183,7 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
 def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
     """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again.
 
-    An encoder that was fitted on another backbone than the evaluation's says so.
+    An encoder that was fitted beside another recipe tells in what it ``differs`` from one of this evaluation's.
     """
     same = ("run", "variant", "split", "n_texts")
     for told in report.get("evaluations", ()):
@@ -194,11 +194,19 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
             logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
             known = _with_arrays(told)
             correct, models = ({name: known[part][name] for name in missing} for part in ("correct", "models"))
-            backbone = told["config"]["backbone"]
-            if ENCODER in models and backbone != row["config"]["backbone"]:
-                models[ENCODER] = {"backbone": backbone, **models[ENCODER]}
+            if ENCODER in models and (differs := _encoder_differs(told["config"], row["config"])):
+                models[ENCODER] = {"differs": differs, **models[ENCODER]}
             return {**row, "correct": row["correct"] | correct, "models": row["models"] | models}
     return row
+
+
+def _encoder_differs(config: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Its backbone and its steps (those of both stages together) where another recipe has others; else nothing."""
+    (backbone, steps), (other_backbone, other_steps) = (
+        (one["backbone"], one["adapt_steps"] + one["class_steps"]) for one in (config, other)
+    )
+    told = [backbone] * (backbone != other_backbone) + [f"{steps:,} steps"] * (steps != other_steps)
+    return ", ".join(told)
 
 
 def _with_arrays(row: Row) -> Row:

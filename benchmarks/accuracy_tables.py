@@ -36,9 +36,10 @@ had changes, a plus follows. The training may be of an earlier one.
 Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
 same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
 words, NB-SVM and TF-IDF see the full text, all others the same cut tokens; the encoder, with all its layers, sees as
-many training texts as both stages of the generative model together. One training of each model and seed: intervals are
-over test texts alone. "With unlabelled texts": test texts that are not scored train without their labels, with classes
-that a model of the labelled texts gives them, once; so do the rivals (self-training), but causal ones.
+many training texts as both stages of the generative model together (if it is kept from an evaluation of another recipe,
+its backbone or steps follow). One training of each model and seed: intervals are over test texts alone. "With
+unlabelled texts": test texts that are not scored train without their labels, with classes that a model of the labelled
+texts gives them, once; so do the rivals (self-training), but causal ones.
 
 {accuracy}
 
@@ -131,13 +132,13 @@ def place_name(row: Row) -> str:
     return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
 
 
-def on_backbone(said: str, row: Row) -> str:
-    """Return what is said of a model, with its backbone where that is not the one of the generative model."""
-    return f"{said} ({row['backbone']})" if "backbone" in row else said
+def with_difference(said: str, row: Row) -> str:
+    """Return what is said of a model, and in what it differs from one that was fitted beside this generative model."""
+    return f"{said} ({row['differs']})" if "differs" in row else said
 
 
 def _title(row: Row) -> str:
-    return on_backbone(title(row["model"]), row)
+    return with_difference(title(row["model"]), row)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -234,21 +234,31 @@ def test_rivals_that_only_an_earlier_evaluation_had_stay_on_the_same_texts(repor
         assert rows["causal_per_class"] == {**rows["naive_bayes"], "model": "causal_per_class"}
 
 
-@pytest.mark.parametrize("backbone", ["tiny-random", "minilm"])
-def test_a_kept_encoder_of_another_backbone_says_so(report, tmp_path, backbone):
-    """Also in every later summary, where the evaluation that keeps it tells its own backbone."""
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"backbone": "minilm"}, "minilm"),
+        ({"class_steps": 1500}, "1,502 steps"),
+        ({"backbone": "minilm", "class_steps": 1500}, "minilm, 1,502 steps"),
+        ({"adapt_steps": 3, "class_steps": 1}, None),
+    ],
+)
+def test_a_kept_encoder_of_another_recipe_says_so(report, tmp_path, changes, said):
+    """Also in every later summary, where the evaluation that keeps it tells its own recipe."""
     output, runs = shutil.copytree(report, tmp_path / "report"), report.parent / "runs"
     before = read(output, "results.json")
     told = next(row for row in before["evaluations"] if row["variant"] == "generative")
-    told["config"]["backbone"] = backbone
+    told["config"] |= changes
     for part in ("models", "correct"):
         told[part]["encoder"] = told[part]["naive_bayes"]
     write_json(output / "results.json", before)
     for _ in range(2):
         summarise(runs, output, size="cpu", command="c")
         (kept,) = (row for row in read(output, "results.json")["models"] if row["model"] == "encoder")
-        assert kept.get("backbone") == (None if backbone == "tiny-random" else backbone)
-        assert ("encoder, fine-tuned (minilm)" in (output / "tables.md").read_text("utf-8")) == ("backbone" in kept)
+        assert kept.get("differs") == said
+        shown = "encoder, fine-tuned" + (f" ({said})" if said else "")
+        assert f"| {shown} |" in (output / "tables.md").read_text(encoding="utf-8")
 
 
 def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):

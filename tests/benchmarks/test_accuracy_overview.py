@@ -100,9 +100,9 @@ def test_both_ways_to_train_stand_beside_the_encoder():
     ]
 
 
-def test_an_encoder_of_another_backbone_is_named():
+def test_an_encoder_of_another_recipe_says_so():
     rows, evaluations = compared_with_an_encoder()
-    rows[1] |= {"backbone": "minilm"}
+    rows[1] |= {"differs": "minilm"}
     (found,) = cells_of(encoder_table(rows, evaluations))[1:]
     assert found[1:3] == ["95.0 (minilm)", "90.0"]
 
