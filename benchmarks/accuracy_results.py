@@ -175,7 +175,11 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
         logger.info("kept from the earlier summary: %s", ", ".join(row["run"] for row in old))
     told = [row for row in report.get("evaluations", ()) if _place(row) in fixed]
     free = [_with_earlier_rivals(row, report) for row in evaluations if _place(row) not in fixed]
-    free += [_with_arrays(row) for row in old if _place(row) not in fixed]
+    left = [row for row in old if _place(row) not in fixed]
+    for row in left:
+        if "correct" not in row:
+            logger.warning("%s is left out: it does not tell its single texts, and cannot be compared", row["run"])
+    free += [_with_arrays(row) for row in left if "correct" in row]
     rows = [*compared(free), *(row for row in report.get("models", ()) if _place(row) in fixed)]
     return sorted([*free, *told], key=_order), sorted(rows, key=_place)
 

@@ -276,6 +276,18 @@ def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(r
     assert read(output, "results.json") == read(report, "results.json")
 
 
+def test_a_hybrid_without_single_texts_is_left_out_beside_a_new_generative_run(report, tmp_path, caplog):
+    output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
+    before = read(output, "results.json")
+    for row in before["evaluations"]:
+        del row["correct"]
+    write_json(output / "results.json", before)
+    shutil.copytree(report.parent / "runs" / "toy-generative-0", runs / "toy-generative-0")
+    summarise(runs, output, size="cpu", command="c")
+    assert "toy-hybrid-0 is left out" in caplog.text
+    assert [row["model"] for row in read(output, "results.json")["models"]] == ["diffusion", *RIVALS]
+
+
 def test_a_decision_costs_the_classes_that_it_is_among(runs, tmp_path):
     folder = shutil.copytree(runs / "toy-hybrid-0", tmp_path / "toy-hybrid-0") / "evaluation"
     record, costs = read(folder, "run.json"), {}
