@@ -51,10 +51,9 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     # the steps of the classes, spent on the stage before them
     "class_free": ({"class_steps": 0, "adapt_steps": all_steps},),
     "class_levels": ({"class_level_low": 0.5}, {"class_level_low": 0.8}),
-    # the decision's loss has no texts without their class: the first level is its control
-    "hybrid_weight": (
-        {"class_dropout": 0.0},
-        *({"hybrid_weight": weight, "class_dropout": 0.0} for weight in (0.1, 1.0, 10.0)),
+    # the decision's loss has no texts without their class, and counts in the softmax: the first level is its control
+    "hybrid_weight": tuple(
+        {"hybrid_weight": weight, "class_dropout": 0.0, "counts_beside": False} for weight in (0.0, 0.1, 1.0, 10.0)
     ),
     "adaptation": ({"adapt_steps": 0}, {"adapt_steps": times("adapt_steps", 3)}),
     "learning_rate": tuple({"learning_rate": rate, "head_learning_rate": rate} for rate in (1e-4, 3e-4)),
@@ -67,7 +66,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
         {**COUNTS_BESIDE, "counts_beside": False},
     ),
     # for long texts, of which the steps above are one pass
-    "counts_beside_longer": ({**COUNTS_BESIDE, "class_steps": 2000},),
+    "counts_beside_longer": tuple({**COUNTS_BESIDE, "class_steps": steps} for steps in (2000, 4000)),
     # all that costs time, together: what each alone leaves within chance might add up
     "budget": (
         {

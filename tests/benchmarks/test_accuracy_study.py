@@ -339,6 +339,7 @@ def test_multiples_are_those_of_the_recipe():
 
 
 def test_the_decision_loss_has_a_control_without_class_dropout():
-    controlled = [level for level in FACTORS["hybrid_weight"] if "hybrid_weight" not in level]
-    assert controlled == [{"class_dropout": 0.0}]
-    assert all(level["class_dropout"] == 0.0 for level in FACTORS["hybrid_weight"])
+    levels = FACTORS["hybrid_weight"]
+    assert [level["hybrid_weight"] for level in levels] == [0.0, 0.1, 1.0, 10.0]
+    others = [{name: value for name, value in level.items() if name != "hybrid_weight"} for level in levels]
+    assert others == [{"class_dropout": 0.0, "counts_beside": False}] * 4, "the first is the control of the others"
