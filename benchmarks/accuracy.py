@@ -83,17 +83,20 @@ def _adapted(chosen: Task, runs: Path) -> Path | None:
     source = runs / replace(chosen, variant="generative").name
     if chosen.variant != "hybrid" or not (source / RUN).exists():
         return None
-    theirs = identity_of(source)["config"]
-    differing = {name for name, value in chosen.config.as_dict().items() if theirs[name] != value}
-    if other := sorted(differing - set(CLASS_STAGE_OPTIONS)):
+    if other := [name for name in _differing(chosen, source) if name not in CLASS_STAGE_OPTIONS]:
         logger.info("%s is adapted anew: %s has another %s", chosen.name, source.name, ", ".join(other))
     return None if other else source
 
 
 def check_same_recipe(chosen: Task, folder: Path) -> None:
     """Raise a ValueError if the run in a folder is not one of the recipe as it is now."""
+    _refuse(_differing(chosen, folder), folder)
+
+
+def _differing(chosen: Task, folder: Path) -> list[str]:
+    """Options that the run in a folder has otherwise than the recipe."""
     found = identity_of(folder)["config"]
-    _refuse([name for name, value in chosen.config.as_dict().items() if found[name] != value], folder)
+    return [name for name, value in chosen.config.as_dict().items() if found[name] != value]
 
 
 def _check_same_number(folder: Path, max_texts: int | None) -> None:

@@ -199,19 +199,18 @@ def task(
         todo = "Give --limit: the test texts that are not scored train without their labels."
         raise ValueError(three_parts("a number of test texts to score", "none", todo))
     budgets = _BUDGETS[size]
-    changes = {
-        **_OF_THE_TEXTS.get(data, _OF_THE_TEXTS[_RECIPE_OF_OTHERS]),
-        **budgets.get(data, budgets[_RECIPE_OF_OTHERS]),
-    }
-    if backbone is not None:
-        changes = {name: value for name, value in changes.items() if name not in FROM_SCRATCH}
-    config = replace(preset(_PRESETS[size], seed=seed), **changes)
     of_variant = _OF_GENERATIVE.get((size, data), {})
     if variant == "hybrid":
         of_variant = {**_HYBRID, "hybrid_classes": _HYBRID_CLASSES.get(data)}
-    config = replace(config, **of_variant)
+    changes = {
+        **_OF_THE_TEXTS.get(data, _OF_THE_TEXTS[_RECIPE_OF_OTHERS]),
+        **budgets.get(data, budgets[_RECIPE_OF_OTHERS]),
+        **of_variant,
+    }
     if backbone is not None:
-        config = replace(config, backbone=backbone, backbone_layers=None)
+        changes = {name: value for name, value in changes.items() if name not in FROM_SCRATCH}
+        changes |= {"backbone": backbone, "backbone_layers": None}
+    config = replace(preset(_PRESETS[size], seed=seed), **changes)
     rivals = () if variant == "hybrid" else RIVALS
     if backbone is None and "backbone" in of_variant:
         rivals = tuple(name for name in rivals if name != "encoder")  # twelve layers take hours: --rivals encoder

@@ -261,12 +261,19 @@ def test_a_kept_encoder_of_another_recipe_says_so(report, tmp_path, changes, sai
         assert f"| {shown} |" in (output / "tables.md").read_text(encoding="utf-8")
 
 
-def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):
-    output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
+def without_single_texts(report, output):
+    """A copy of a report as older ones are: it does not tell which texts were right."""
+    shutil.copytree(report, output)
     before = read(output, "results.json")
     for row in before["evaluations"]:
         del row["correct"]
     write_json(output / "results.json", before)
+    return output
+
+
+def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(report, tmp_path, caplog):
+    output, runs = without_single_texts(report, tmp_path / "report"), tmp_path / "runs"
+    before = read(output, "results.json")
     shutil.copytree(report.parent / "runs" / "toy-hybrid-0", runs / "toy-hybrid-0")
     summarise(runs, output, size="cpu", command="c")
     assert read(output, "results.json") == before
@@ -277,11 +284,7 @@ def test_a_report_without_single_texts_stands_until_its_generative_run_is_here(r
 
 
 def test_a_hybrid_without_single_texts_is_left_out_beside_a_new_generative_run(report, tmp_path, caplog):
-    output, runs = shutil.copytree(report, tmp_path / "report"), tmp_path / "runs"
-    before = read(output, "results.json")
-    for row in before["evaluations"]:
-        del row["correct"]
-    write_json(output / "results.json", before)
+    output, runs = without_single_texts(report, tmp_path / "report"), tmp_path / "runs"
     shutil.copytree(report.parent / "runs" / "toy-generative-0", runs / "toy-generative-0")
     summarise(runs, output, size="cpu", command="c")
     assert "toy-hybrid-0 is left out" in caplog.text
