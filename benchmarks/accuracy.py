@@ -8,6 +8,7 @@ evaluations that are there, so that data sets can be run one by one (`--data imd
 That of `--size gpu` is in `reports/accuracy/gpu/`; the CPU's has a target from it, so write it again afterwards.
 What an earlier summary says of data sets whose runs are elsewhere stays in it.
 `--data imdb --refit nb_svm` fits rivals again, or for the first time, beside finished evaluations, and scores nothing.
+`--take-from RUNS` takes over what would be trained alike from runs in another folder, or, with `--refit`, the rivals.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ logger = logging.getLogger("gencls.benchmarks")
 EVALUATION, DONE = "evaluation", "task.json"
 
 
-def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) -> Path:
+def run_task(chosen: Task, runs: Path, *, source: Path | None = None, command: str, progress: bool = False) -> Path:
     """Train and evaluate one model; nothing is done twice. Returns the folder of its evaluation.
+
+    With `source`, a folder of earlier runs, it takes over from there what it would train alike.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) 
         chosen.config,
         fresh_test=chosen.fresh_test,
         n_test=chosen.n_test if chosen.variant == UNLABELLED else None,
-        adapted=_adapted(chosen, runs),
+        adapted=_adapted(chosen, runs, source),
         progress=progress,
         command=command,
     )
@@ -78,8 +81,13 @@ def run_task(chosen: Task, runs: Path, *, command: str, progress: bool = False) 
     return output
 
 
-def _adapted(chosen: Task, runs: Path) -> Path | None:
-    """The generative run that a hybrid takes its adaptation from, if there is one whose recipe has the same."""
+def _adapted(chosen: Task, runs: Path, earlier: Path | None) -> Path | None:
+    """The run that a task takes its stages from: an earlier one of its name; for a hybrid, the generative one.
+
+    The latter if there is one whose recipe has the same adaptation.
+    """
+    if earlier is not None and (earlier / chosen.name / RUN).exists():
+        return earlier / chosen.name
     source = runs / replace(chosen, variant="generative").name
     if chosen.variant != "hybrid" or not (source / RUN).exists():
         return None
@@ -183,6 +191,7 @@ def main(
     output: Path | None = None,
     limit: int | None = None,
     backbone: str | None = None,
+    source: Path | None = None,
     command: str = "",
     progress: bool = False,
 ) -> Path:
@@ -205,6 +214,8 @@ def main(
         Test texts of each data set, a stratified sample.
     backbone : str, optional
         Instead of the recipes' own, for data that it can read. A run of another backbone in that folder is refused.
+    source : Path, optional
+        Folder of earlier runs, of which the stages are taken over that would be trained alike.
     command : str
     progress : bool
 
@@ -221,7 +232,7 @@ def main(
     folder = runs or Path("runs") / f"accuracy-{size}"
     for chosen in _tasks(data, variants, seeds, size=size, n_test=limit, backbone=backbone):
         wanted = chosen if rivals is None or not chosen.rivals else replace(chosen, rivals=tuple(rivals))
-        run_task(wanted, folder, command=command, progress=progress)
+        run_task(wanted, folder, source=source, command=command, progress=progress)
     return summarise(folder, output or report_folder(size), size=size, command=command)
 
 
@@ -237,7 +248,10 @@ def parser() -> argparse.ArgumentParser:
         "--refit", nargs="+", metavar="NAME", help="only fit these baselines beside the evaluations that are there"
     )
     made.add_argument(
-        "--take-from", type=Path, metavar="RUNS", help="with --refit: take them from the evaluations of earlier runs"
+        "--take-from",
+        type=Path,
+        metavar="RUNS",
+        help="folder of earlier runs: take from there the stages that would be trained alike, or what --refit names",
     )
     made.add_argument("--runs", type=Path, help="folder of the runs (default: runs/accuracy-SIZE)")
     made.add_argument("--output", type=Path, help="default: reports/accuracy, and its folder gpu for that size")
@@ -255,13 +269,11 @@ if __name__ == "__main__":
     place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
     typed = as_typed(parser(), arguments, always=("size",))
     only_summary, again, source = (arguments.pop(name) for name in ("summary", "refit", "take_from"))
-    if source is not None and not again:
-        raise SystemExit(three_parts("--refit with --take-from", "none", "Name the rivals that are taken over."))
     if again:
         chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit", "backbone")}
         refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())
     if again or only_summary:
         page = summarise(place, arguments["output"] or report_folder(size), size=size, command=command)
     else:
-        page = main(**arguments, command=command, progress=sys.stderr.isatty())
+        page = main(**arguments, source=source, command=command, progress=sys.stderr.isatty())
     print(f"report: {page}")

@@ -78,6 +78,8 @@ TRIPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _SENTENCES = {"max_length": 128}
 _TOPICS = {
     "truncation": "head",
+    # what a long one repeats is its topic
+    "length_exponent": (),
     "discount": DISCOUNTS,
     "smoothing": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "pair_smoothing": PAIRS,
@@ -86,7 +88,7 @@ _OF_THE_TEXTS = {
     # triples: half a point on cross-fitted training texts for the tables alone, and on held-out ones for the model
     "imdb": {"triple_smoothing": (2.0, 4.0, 8.0, 16.0, 32.0)},
     # word embeddings lower the cross-fitted loss of the tables by two per cent
-    "rotten_tomatoes": {**_SENTENCES, "embedding_ridge": 10.0},
+    "rotten_tomatoes": {**_SENTENCES, "embedding_ridge": 10.0, "length_exponent": ()},
     "ag_news": {**_TOPICS, **_SENTENCES},
     "r8": _TOPICS,
     "r52": _TOPICS,
@@ -147,10 +149,10 @@ MPNET: Mapping[str, Any] = {"backbone": "mpnet", "backbone_layers": 4}
 #: the decision on held-out texts (study-r52), where they were trained by the generative loss.
 _OF_GENERATIVE: dict[tuple[str, str], Mapping[str, Any]] = {
     # longer than sentences: 2,000 steps are a pass and a half, and lower the loss of held-out texts by 0.02
-    ("cpu", "imdb"): {**COUNTS_BESIDE, "class_steps": 2000},
+    ("cpu", "imdb"): {**COUNTS_BESIDE, "class_steps": 2000, "long_texts": "chunks"},
     # MPNet: one point, and 0.01 nats of the decision's loss, on the held-out texts of both seeds, each within chance
     ("cpu", "rotten_tomatoes"): {**COUNTS_BESIDE, **MPNET},
-    ("cpu", "chinese_reviews"): COUNTS_BESIDE,
+    ("cpu", "chinese_reviews"): {**COUNTS_BESIDE, "long_texts": "chunks"},
     ("cpu", "r52"): {"class_shrinkage": 10.0},
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.

@@ -37,11 +37,11 @@ from gencls.diffusion.statistics import as_words
 from gencls.diffusion.tokens import tokenize
 from gencls.evaluation.runs import cut_splits
 from gencls.reporting.records import run_record
-from gencls.training.class_tables import fit_statistics
+from gencls.training.class_tables import choice_of, fit_statistics
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts, training_texts
 from gencls.training.per_class import conditioning_of
-from gencls.training.presets import INTERPOLATION
+from gencls.training.presets import INTERPOLATION, LENGTH_EXPONENTS
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
@@ -54,6 +54,7 @@ OPTIONS: Mapping[str, tuple[Any, Any]] = {
     "pair_smoothing": ((), PAIRS),
     "triple_smoothing": ((), TRIPLES),
     "embedding_ridge": (None, 10.0),
+    "length_exponent": ((), LENGTH_EXPONENTS),
 }
 #: The texts that the tables decide on. The validation texts, which help to choose, are in neither.
 PARTS = {"crossfit": "training texts", "held": "calibration texts"}
@@ -137,7 +138,7 @@ def _judged(denoiser: Denoiser, texts: TrainingTexts, splits: Splits, config: Tr
         for part, (scores, labels) in scored.items()
         for joint in [scores + texts.log_prior]
     }
-    return {"smoothing": dict(smoothing)}, judged
+    return {"smoothing": choice_of(statistics, smoothing)}, judged
 
 
 def _told(judged: Judged, first: Judged) -> Row:

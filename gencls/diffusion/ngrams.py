@@ -51,6 +51,7 @@ def count_ngrams(
     *,
     order: int = 2,
     min_count: int = 3,
+    weights: FloatArray | None = None,
 ) -> NgramCounts:
     """Count the runs of neighbouring tokens of training texts.
 
@@ -63,6 +64,8 @@ def count_ngrams(
         Tokens of a run.
     min_count : int
         Runs seen less often in all texts together are left out.
+    weights : ndarray of shape (N,), optional
+        What each run of a text counts; 1 by default. Those that are left out are so by how often they are seen.
 
     Returns
     -------
@@ -70,13 +73,15 @@ def count_ngrams(
     """
     n_folds = int(folds.max()) + 1
     keys = [ngram_keys(ids, vocab_size, order) for ids in token_ids]
-    group = np.repeat(folds * n_classes + labels, [len(key) for key in keys])
+    n_runs = [len(key) for key in keys]
+    group = np.repeat(folds * n_classes + labels, n_runs)
     kept, place, total = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
     frequent = total >= min_count
     n_kept, new_place = int(frequent.sum()), np.cumsum(frequent) - 1
     counted = frequent[place]  # filtered before the table is made: most runs are rare
     cells = group[counted] * n_kept + new_place[place[counted]]
-    counts = np.bincount(cells, minlength=n_folds * n_classes * n_kept).astype(np.float64)
+    each = None if weights is None else np.repeat(weights, n_runs)[counted]
+    counts = np.bincount(cells, each, minlength=n_folds * n_classes * n_kept).astype(np.float64)
     return NgramCounts(kept[frequent], counts.reshape(n_folds, n_classes, n_kept), vocab_size, order)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from gencls.diffusion.unigram import (
     class_deviations,
     discounted_deviations,
     interpolated_deviations,
+    length_weights,
     log_frequencies,
 )
 
@@ -35,9 +36,9 @@ class Smoothing(TypedDict):
     triple: float | None
 
 
-def as_words(smoothing: Smoothing) -> str:
-    """Return the smoothing in words, without what is left out."""
-    return ", ".join(f"{name} {value:g}" for name, value in smoothing.items() if value)
+def as_words(chosen: Mapping[str, Any]) -> str:
+    """Return a smoothing, and what else was chosen of the tables, in words, without what is left out."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items() if value)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class ClassStatistics:
         as `gencls.diffusion.preferences` foretells, evenly without them.
     ridge : float, optional
         Penalty of that fit; no embeddings are used without it.
+    length_exponent : float
+        The counts are weighted by `gencls.diffusion.unigram.length_weights` with it.
+    n_seen : ndarray of shape (F, V), optional
+        How often a token was seen in all classes, unweighted; the sum of the counts if not given.
     """
 
     counts: FloatArray
@@ -71,6 +76,8 @@ class ClassStatistics:
     triples: NgramCounts
     embeddings: NDArray[np.floating] | None = None
     ridge: float | None = None
+    length_exponent: float = 0.0
+    n_seen: FloatArray | None = None
     _preferences: dict[int | None, FloatArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -85,14 +92,20 @@ class ClassStatistics:
         with_triples: bool = False,
         embeddings: NDArray[np.floating] | None = None,
         ridge: float | None = None,
+        length_exponent: float = 0.0,
     ) -> ClassStatistics:
         """Count training texts; see `count_ngrams` and the attributes for the parameters."""
         n_folds = int(folds.max()) + 1
-        joint = class_counts(token_ids, folds * n_classes + labels, n_folds * n_classes, vocab_size)
+        weights = length_weights(token_ids, length_exponent) if length_exponent else None
+        joint = class_counts(token_ids, folds * n_classes + labels, n_folds * n_classes, vocab_size, weights)
+        seen = None if weights is None else class_counts(token_ids, folds, n_folds, vocab_size)
         counted = token_ids, labels, folds, n_classes, vocab_size
-        pairs = count_ngrams(*counted)
-        triples = count_ngrams(*counted, order=3) if with_triples else no_ngrams(n_folds, n_classes, vocab_size, 3)
-        return cls(joint.reshape(n_folds, n_classes, vocab_size), pairs, triples, embeddings, ridge)
+        pairs = count_ngrams(*counted, weights=weights)
+        triples = no_ngrams(n_folds, n_classes, vocab_size, 3)
+        if with_triples:
+            triples = count_ngrams(*counted, order=3, weights=weights)
+        counts = joint.reshape(n_folds, n_classes, vocab_size)
+        return cls(counts, pairs, triples, embeddings, ridge, length_exponent, seen)
 
     @property
     def n_folds(self) -> int:
@@ -143,11 +156,11 @@ class ClassStatistics:
         if triple is not None:
             known = self.pairs, between, deviations, log_prior
             among = triple_deviations(self.triples, self._counts_of(3, without_fold), *known, triple)
-        total = log_frequencies(counts.sum(axis=0), unigram * len(counts))
+        total = log_frequencies(self._seen(without_fold), unigram * len(counts))
         return StatisticsTable(total, deviations, between, among)
 
     def class_tokens(self, without_fold: int | None = None) -> FloatArray:
-        """Return the number of tokens of each class, (C,), float64, in all texts or in those outside one fold."""
+        """Return the weighted tokens of each class, (C,), float64, in all texts or in those outside one fold."""
         return np.asarray(self._counts_of(1, without_fold).sum(axis=1))
 
     @property
@@ -165,6 +178,13 @@ class ClassStatistics:
         """Counts (C, ...) of tokens (1), pairs (2) or triples (3) in all texts or in those outside one fold."""
         total = self._totals[order]
         return total if without_fold is None else total - self._by_order[order][without_fold]
+
+    def _seen(self, without_fold: int | None) -> FloatArray:
+        """How often each token was seen, (V,): the class-free unigram is that of the texts as they are."""
+        if self.n_seen is None:
+            return np.asarray(self._counts_of(1, without_fold).sum(axis=0))
+        left_out = 0.0 if without_fold is None else self.n_seen[without_fold]
+        return np.asarray(self.n_seen.sum(axis=0) - left_out)
 
     def _preferences_of(self, counts: FloatArray, without_fold: int | None) -> FloatArray | float:
         """The fit of one table's counts, kept: it depends on no smoothing."""

@@ -76,7 +76,8 @@ def train_run(
     adapted : Path, optional
         A run of the same data and options, but for those of the classes' stage: its class-free adaptation is taken
         over and not trained again, and so are the steps of its classes where they would be the same: where the
-        shrinkage of the classes, the scoring and nothing else differs, and there is no time budget.
+        shrinkage of the classes, the scoring and nothing else differs (and, with `counts_beside`, the smoothing of the
+        class tables), and there is no time budget.
     time_budget : float, optional
         Minutes of training.
     progress : bool

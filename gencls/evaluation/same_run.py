@@ -14,9 +14,9 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.training.class_verdict import VERDICT
-from gencls.training.config import CLASS_STAGE_OPTIONS, TrainConfig
+from gencls.training.config import CLASS_STAGE_OPTIONS, TABLE_OPTIONS, TrainConfig
 from gencls.training.loop import CHECKPOINTS, FINISHED, stage_folder
-from gencls.training.plan import FREE_OPTIONS, PLAN, has_these_tables
+from gencls.training.plan import FREE_OPTIONS, PLAN, has_these_tables, taken_over
 
 logger = logging.getLogger("gencls.evaluation")
 RUN = "run.json"
@@ -71,6 +71,8 @@ def _other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time_budget: float | None = None) -> None:
     """Copy the finished stages of another run that this run would train alike, unless the folder has begun its own.
 
+    Where the class tables stand beside the network in both runs, how they are smoothed may differ: they are made anew.
+
     Parameters
     ----------
     source, folder : Path
@@ -92,16 +94,20 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
     if theirs is None or not _has_finished(source, "adapt", theirs["config"]["adapt_steps"]):
         expected = f"a run with a finished adaptation of {identity['config']['adapt_steps']} steps"
         raise ValueError(three_parts(expected, f"none in {source}", "Train it first, or leave --adapted out."))
-    differing = _other_options(theirs, identity, CLASS_STAGE_OPTIONS) + _other_data(theirs, identity)
+    is_beside = theirs["config"]["counts_beside"] and identity["config"]["counts_beside"]
+    of_tables = TABLE_OPTIONS if is_beside else ()
+    differing = _other_options(theirs, identity, (*CLASS_STAGE_OPTIONS, *of_tables)) + _other_data(theirs, identity)
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
     stages = ["adapt"]
-    is_alike = time_budget is None and not _other_options(theirs, identity, FREE_OPTIONS)
+    is_alike = time_budget is None and not _other_options(theirs, identity, (*FREE_OPTIONS, *of_tables))
     is_whole = _has_finished(source, "classes", theirs["config"]["class_steps"])
     if is_alike and is_whole and has_these_tables(plan := read_json(source / PLAN)):
         stages.append("classes")
-        write_json(folder / PLAN, {**plan, "time_budget": None})  # with the smoothing that the classes trained beside
+        # with the smoothing that the classes trained with
+        has_these = not _other_options(theirs, identity, FREE_OPTIONS)
+        write_json(folder / PLAN, taken_over(plan, has_these_tables=has_these))
     _copy_stages(source, folder, stages)
     logger.info("taken over from %s: %s", source, " and ".join(stages))
 

@@ -59,7 +59,7 @@ def check_ranges(config: TrainConfig) -> None:
         values = getattr(config, name)
         if not all(0 < value < 1 for value in values):
             raise ValueError(three_parts(f"{name} candidates between 0 and 1", str(values), "Give (0.3, 0.5, 0.7)."))
-    for name, fewest in (("smoothing", 1), ("pair_smoothing", 0), ("triple_smoothing", 0)):
+    for name, fewest in (("smoothing", 1), ("pair_smoothing", 0), ("triple_smoothing", 0), ("length_exponent", 0)):
         values = getattr(config, name)
         if len(values) < fewest or not all(value > 0 for value in values):
             raise ValueError(three_parts(f"positive candidates for {name}", str(values), "Give (1.0,)."))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from gencls.data.errors import three_parts
+from gencls.diffusion.cross_fitting import CrossFittedTexts
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
-from gencls.diffusion.smoothing import choose_smoothing
+from gencls.diffusion.smoothing import choose_smoothing, tempered_loss
 from gencls.diffusion.statistics import ClassStatistics, Smoothing, as_words
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts
 
 logger = logging.getLogger(__name__)
+LENGTH_EXPONENT = "length_exponent"
 
 
 def check_validation(validation: TokenizedSplit) -> None:
@@ -38,27 +42,51 @@ def fit_statistics(
 
     The training texts choose, each by the tables of the other folds, and the validation texts with them. Where labels
     were found, the validation texts choose alone: the texts of the other folds got theirs from the text itself too.
+    The candidates of the length exponent, from 0 up, each have a smoothing of their own, for as long as they lower the
+    loss.
     """
-    statistics = _statistics(denoiser, texts, config)
     told = slice(0 if texts.has_found_labels else None)
-    logger.info("class tables: choosing their smoothing")  # takes a while where classes are many
-    smoothing = choose_smoothing(
-        statistics,
+    judged = (
         [*texts.token_ids[told], *validation.token_ids],
         np.concatenate([texts.labels[told], validation.labels]),
         np.concatenate([texts.folds[told], np.full(len(validation.labels), -1)]),
-        unigram=config.smoothing,
-        pair=config.pair_smoothing,
-        triple=config.triple_smoothing,
-        discount=config.discount,
-        interpolation=config.interpolation,
-        log_prior=texts.log_prior,
     )
-    logger.info("class tables: smoothed by %s", as_words(smoothing))
+    logger.info("class tables: choosing their smoothing")  # takes a while where classes are many
+
+    def smoothed(exponent: float) -> tuple[float, ClassStatistics, Smoothing]:
+        statistics = _statistics(denoiser, texts, config, exponent)
+        smoothing = choose_smoothing(
+            statistics,
+            *judged,
+            unigram=config.smoothing,
+            pair=config.pair_smoothing,
+            triple=config.triple_smoothing,
+            discount=config.discount,
+            interpolation=config.interpolation,
+            log_prior=texts.log_prior,
+        )
+        scored = CrossFittedTexts(statistics, *judged)
+        return tempered_loss(scored.scores(smoothing) + texts.log_prior, scored.labels), statistics, smoothing
+
+    best = smoothed(0.0)
+    for exponent in sorted(config.length_exponent):
+        other = smoothed(exponent)
+        if other[0] >= best[0]:
+            break
+        best = other
+    _, statistics, smoothing = best
+    logger.info("class tables: smoothed by %s", as_words(choice_of(statistics, smoothing)))
     return statistics, smoothing
 
 
-def _statistics(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -> ClassStatistics:
+def choice_of(statistics: ClassStatistics, smoothing: Smoothing) -> dict[str, Any]:
+    """Return all that was chosen of the tables, plain JSON data: the smoothing, and the exponent of the lengths."""
+    return {**smoothing, LENGTH_EXPONENT: statistics.length_exponent}
+
+
+def _statistics(
+    denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig, length_exponent: float
+) -> ClassStatistics:
     return ClassStatistics.from_texts(
         texts.token_ids,
         texts.labels,
@@ -68,7 +96,22 @@ def _statistics(denoiser: Denoiser, texts: TrainingTexts, config: TrainConfig) -
         with_triples=bool(config.triple_smoothing),
         embeddings=None if config.embedding_ridge is None else denoiser.word_embeddings(),
         ridge=config.embedding_ridge,
+        length_exponent=length_exponent,
     )
+
+
+def tables_of(denoiser: Denoiser) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return a copy of the full tables, those of tokens and those of neighbours."""
+    known = denoiser.pairs.state_dict()
+    return denoiser.class_bias.clone(), {name: value.clone() for name, value in known.items()}
+
+
+@torch.no_grad()
+def set_tables(denoiser: Denoiser, tables: tuple[torch.Tensor, dict[str, torch.Tensor]]) -> None:
+    """Set the full tables of `tables_of`: the checkpoint of a stage has brought those of its own time."""
+    tokens, neighbours = tables
+    denoiser.class_bias.copy_(tokens)
+    denoiser.pairs.set_table(**neighbours)
 
 
 def set_statistics(
@@ -78,17 +121,19 @@ def set_statistics(
     validation: TokenizedSplit,
     config: TrainConfig,
     *,
-    chosen: Smoothing | None = None,
-) -> Smoothing:
+    chosen: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Set the class statistics of single tokens, pairs and triples, full for scoring and cross-fitted for training.
 
-    With the smoothing that was `chosen` before, or one that is chosen here; returns it.
+    With what was `chosen` of them before, or is chosen here; returns it, as `choice_of` does.
     """
     if chosen is None:
-        statistics, chosen = fit_statistics(denoiser, texts, validation, config)
+        statistics, smoothing = fit_statistics(denoiser, texts, validation, config)
     else:
-        statistics = _statistics(denoiser, texts, config)
-    full = statistics.table(**chosen)
+        # plans of older versions weigh all tokens alike
+        statistics = _statistics(denoiser, texts, config, chosen.get(LENGTH_EXPONENT, 0.0))
+        smoothing = cast(Smoothing, {name: value for name, value in chosen.items() if name != LENGTH_EXPONENT})
+    full = statistics.table(**smoothing)
     denoiser.set_unigram(
         None if backbone.has_trained_output else torch.from_numpy(full.log_frequencies).float(),
         torch.from_numpy(full.deviations).float(),
@@ -96,11 +141,11 @@ def set_statistics(
     pairs, triples = (torch.from_numpy(known.keys) for known in (statistics.pairs, statistics.triples))
     values = torch.from_numpy(full.pair_deviations), torch.from_numpy(full.triple_deviations)
     denoiser.pairs.set_table(pairs, values[0], triples, values[1])
-    folds = [statistics.table(**chosen, without_fold=fold) for fold in range(statistics.n_folds)]
+    folds = [statistics.table(**smoothing, without_fold=fold) for fold in range(statistics.n_folds)]
     denoiser.use_training_tables(
         torch.from_numpy(np.stack([table.deviations for table in folds])).float(),
         torch.from_numpy(
             np.stack([np.concatenate([table.pair_deviations, table.triple_deviations], axis=1) for table in folds])
         ).float(),
     )
-    return chosen
+    return choice_of(statistics, smoothing)

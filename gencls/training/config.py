@@ -25,6 +25,9 @@ SCORING_OPTIONS = (
     "level_weighting",
     "long_texts",
 )
+#: Options of the class tables that change none of their keys. A network beside which the tables stand learns without
+#: them: of one training there may be several tables.
+TABLE_OPTIONS = ("smoothing", "pair_smoothing", "discount", "interpolation", "length_exponent", "embedding_ridge")
 
 #: Options that the class-free adaptation does not depend on.
 CLASS_STAGE_OPTIONS = (
@@ -111,6 +114,9 @@ class TrainConfig:
     interpolation : tuple of float
         Candidates, beside 0, for the share of the class-free unigram in the smoothed tokens of a class; see
         `gencls.diffusion.unigram.interpolated_deviations`.
+    length_exponent : tuple of float
+        Candidates, beside 0, for how much less the tokens of a longer text count; see
+        `gencls.diffusion.unigram.length_weights`. Each costs a choice of the smoothing.
     embedding_ridge : float, optional
         Split the additive `smoothing` of a token between the classes by what its word embedding says of them, with this
         ridge penalty; evenly if not given. For few labelled texts; see `gencls.diffusion.preferences`.
@@ -165,6 +171,7 @@ class TrainConfig:
     triple_smoothing: tuple[float, ...] = ()
     discount: tuple[float, ...] = ()
     interpolation: tuple[float, ...] = ()
+    length_exponent: tuple[float, ...] = ()
     embedding_ridge: float | None = None
     n_steps: int = 2
     n_mc_samples: int = 2

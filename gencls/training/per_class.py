@@ -19,7 +19,7 @@ from gencls.diffusion.parts import Backbone
 from gencls.diffusion.shrinkage import credibility, shrink_classes
 from gencls.likelihood.rows import check_lengths, row_limit
 from gencls.training.adaptation import adapt, fit_head, freeze_embeddings, learning_rates
-from gencls.training.class_tables import check_embeddings, check_validation, set_statistics
+from gencls.training.class_tables import check_embeddings, check_validation, set_statistics, set_tables, tables_of
 from gencls.training.class_verdict import keep_if_better, trainable_weights
 from gencls.training.config import TrainConfig
 from gencls.training.examples import (
@@ -137,9 +137,12 @@ def train_denoiser(
         "progress": progress,
         "on_step": on_step,
     }
+    tables = tables_of(denoiser)
     adapted = adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
     _start_classes(denoiser, backbone, label_names, config)
     classes = _train_classes(denoiser, stages["classes"], validation, plan, config, folder, stage_options)
+    if config.counts_beside:
+        set_tables(denoiser, tables)
     denoiser.use_training_tables(None, None)
     denoiser.eval()
     record = {

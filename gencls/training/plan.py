@@ -18,7 +18,6 @@ from gencls.data.storage import read_json, write_json
 from gencls.diffusion.collator import DiffusionCollator
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.schedule import LevelSchedule
-from gencls.diffusion.statistics import Smoothing
 from gencls.likelihood.precision import resolve_precision
 from gencls.training.config import SCORING_OPTIONS, TrainConfig
 from gencls.training.examples import ScheduledExamples, TrainingTexts
@@ -46,6 +45,7 @@ _LATER_OPTIONS = (
     "counts_beside",
     "hybrid_classes",
     "interpolation",
+    "length_exponent",
 )
 
 
@@ -80,6 +80,24 @@ def kept_plan(folder: Path, identity: str, validation: str | None = None) -> dic
 def has_these_tables(plan: Mapping[str, Any]) -> bool:
     """Whether a plan is of a version that makes the class tables of its training as this one does."""
     return "smoothing" in plan and plan.get("folds") == FOLDS
+
+
+def taken_over(plan: Mapping[str, Any], *, has_these_tables: bool) -> dict[str, Any]:
+    """Return the plan of a run that takes over another one's stages.
+
+    Parameters
+    ----------
+    plan : mapping
+        Of the other run.
+    has_these_tables : bool
+        Whether its classes trained with this run's tables. Otherwise the tables are chosen anew: they stand beside a
+        network that has learnt without them.
+    """
+    ours = {**plan, "time_budget": None}
+    if not has_these_tables:
+        del ours["identity"]
+        ours["smoothing"] = None
+    return ours
 
 
 def _refusal(got: str) -> ValueError:
@@ -134,13 +152,16 @@ def make_plan(
     bf16: bool,
     identity: str,
     validation: str | None = None,
-    smoothing: Smoothing | None = None,
+    smoothing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fix the step counts and the smoothing once; a resumed run reads them back and ends where the first would have."""
     if plan := kept_plan(folder, identity, validation):
         if plan.get("time_budget", time_budget) != time_budget:
             told = "%s was planned for a time budget of %s minutes, which is kept; %s is not used"
             logger.warning(told, folder.name, plan["time_budget"], time_budget)
+        if "identity" not in plan:  # taken over from a training beside other tables; see `taken_over`
+            plan |= {"identity": identity} | ({} if validation is None else {"smoothing": smoothing})
+            write_json(folder / PLAN, plan)
         return plan
     plan = {"adapt_steps": config.adapt_steps, "class_steps": config.class_steps}
     plan |= {"time_budget": time_budget, "bf16": bf16, "identity": identity}
