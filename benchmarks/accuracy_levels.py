@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.accuracy_recipes import COUNTS_BESIDE, DISCOUNTS, FROM_SCRATCH, MPNET
 from gencls.training.config import TrainConfig
+from gencls.training.presets import LENGTH_EXPONENTS
 
 Options = Mapping[str, Any]
 
@@ -45,7 +46,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "path_steps": tuple({"n_steps": steps} for steps in (1, 2, 8)),
     "draws": tuple({"n_mc_samples": draws} for draws in (1, 4)),
     "order": ({"order": "uniform"},),
-    "long_texts": ({"long_texts": "chunks"},),
+    "long_texts": ({"long_texts": "chunks"}, {"long_texts": "truncate"}),
     "level_weighting": ({"level_weighting": "learned"},),
     "class_steps": ({"class_steps": 0}, {"class_steps": times("class_steps", 3)}),
     # the steps of the classes, spent on the stage before them
@@ -79,6 +80,7 @@ FACTORS: dict[str, tuple[Options, ...]] = {
     "embedding_ridge": ({"embedding_ridge": None}, {"embedding_ridge": 1.0}, {"embedding_ridge": 10.0}),
     "discount": ({"discount": DISCOUNTS},),
     "interpolation": ({"interpolation": ()},),
+    "length_exponent": ({"length_exponent": ()}, {"length_exponent": LENGTH_EXPONENTS}),
     "mode": tuple({"mode": mode} for mode in ("adapter", "prompt", "independent")),
     "class_learning_rate": tuple({"class_learning_rate": rate} for rate in (5e-4, 3e-3)),
     # where classes of few texts train as long as those of many

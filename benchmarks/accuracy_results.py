@@ -101,7 +101,7 @@ def _model(row: Mapping[str, Any], costs: Row) -> Row:
 
 def _split_facts(data: Mapping[str, Any]) -> Row:
     sizes = {name: sum(counts.values()) for name, counts in data["class_counts"].items()}
-    kept = {name: data[name] for name in ("source", "max_length", "truncation", "share_cut")}
+    kept = {name: data[name] for name in ("source", "max_length", "truncation", "long_texts", "share_cut")}
     return {**kept, **sizes}
 
 
@@ -189,9 +189,8 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
 
     An encoder that was fitted beside another recipe tells in what it ``differs`` from one of this evaluation's.
     """
-    same = ("run", "variant", "split", "n_texts")
     for told in report.get("evaluations", ()):
-        if "correct" in told and all(told[name] == row[name] for name in same):
+        if "correct" in told and _read_by_rivals(told) == _read_by_rivals(row):
             missing = [name for name in told["models"] if name not in row["models"]]
             if not missing:
                 return row
@@ -202,6 +201,12 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
                 models[ENCODER] = {"differs": differs, **models[ENCODER]}
             return {**row, "correct": row["correct"] | correct, "models": row["models"] | models}
     return row
+
+
+def _read_by_rivals(row: Row) -> dict[str, Any]:
+    """What says which texts the rivals of an evaluation read, and how much of each; the model may read more of them."""
+    split = {name: value for name, value in row["split"].items() if name not in ("share_cut", "long_texts")}
+    return {"split": split, **{name: row[name] for name in ("run", "variant", "n_texts")}}
 
 
 def _encoder_differs(config: Mapping[str, Any], other: Mapping[str, Any]) -> str:

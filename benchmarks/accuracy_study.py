@@ -4,8 +4,9 @@
 
 Each level of a factor changes options of the generative recipe and nothing else. Options of scoring need no training:
 the recipe's own run is scored again. Where only the classes' stage differs, the recipe's adaptation is taken over,
-and where only the shrinkage of the classes does, their steps as well. A run that is there is not trained again, so
-that factors can be added one by one, and the page is written after each level. No test text is scored.
+and where only the shrinkage of the classes does, or tables that stand beside the network, their steps as well. A run
+that is there is not trained again, so that factors can be added one by one, and the page is written after each level.
+No test text is scored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from gencls.evaluation.same_run import RUN, identity_of
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import mcnemar_p
 from gencls.reporting.records import run_record
-from gencls.training.config import CLASS_STAGE_OPTIONS, SCORING_OPTIONS, TrainConfig
+from gencls.training.config import CLASS_STAGE_OPTIONS, SCORING_OPTIONS, TABLE_OPTIONS, TrainConfig
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
@@ -145,7 +146,9 @@ def _trained(base: Task, config: TrainConfig, runs: Path, progress: bool) -> Pat
     hybrid = runs / replace(base, variant="hybrid").name
     if changed and (hybrid / RUN).exists() and identity_of(hybrid)["config"] == ours:
         folder = hybrid  # a level is what the accuracy benchmark trains too
-    source = recipe if changed and set(changed) <= set(CLASS_STAGE_OPTIONS) else None
+    are_beside = wanted.counts_beside and base.config.counts_beside
+    of_classes = (*CLASS_STAGE_OPTIONS, *(TABLE_OPTIONS if are_beside else ()))
+    source = recipe if changed and set(changed) <= set(of_classes) else None
     train_run(base.data, folder, wanted, fresh_test=base.fresh_test, adapted=source, progress=progress)
     return folder
 

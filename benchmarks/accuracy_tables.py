@@ -35,9 +35,10 @@ had changes, a plus follows. The training may be of an earlier one.
 
 Share of test texts classified rightly, with Wilson's 95 % interval. "Generative ahead by": paired difference on the
 same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
-words, NB-SVM and TF-IDF see the full text, all others the same cut tokens; the encoder, with all its layers, sees as
-many training texts as both stages of the generative model together (if it is kept from an evaluation of another recipe,
-its backbone or steps follow). One training of each model and seed: intervals are over test texts alone. "With
+words, NB-SVM and TF-IDF see the full text, all others the same cut tokens ("decided whole" above: the generative model
+and its tables train on these, and decide by the whole text); the encoder, with all its layers, sees as many training
+texts as both stages of the generative model together (if it is kept from an evaluation of another recipe, its backbone
+or steps follow). One training of each model and seed: intervals are over test texts alone. "With
 unlabelled texts": test texts that are not scored train without their labels, with classes that a model of the labelled
 texts gives them, once; so do the rivals (self-training), but causal ones.
 
@@ -148,7 +149,8 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def _data(row: Row) -> list[str]:
     split = row["split"]
-    kept = f"{split['max_length']}, {split['truncation']}"
+    is_whole = split.get("long_texts") == "chunks"  # evaluations older than this row do not tell
+    kept = f"{split['max_length']}, {split['truncation']}{'; decided whole' * is_whole}"
     sizes = [f"{split['train']:,}", f"{row['n_texts']:,}"]
     cut, majority = f"{percent(split['share_cut'])} %", f"{percent(row['majority_accuracy'])} %"
     return [place_name(row), str(row["n_classes"]), *sizes, kept, cut, majority, split["source"]]
