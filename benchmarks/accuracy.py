@@ -34,7 +34,7 @@ from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
 from gencls.evaluation.same_run import RUN, identity_of
 from gencls.reporting.records import run_record
-from gencls.training.config import CLASS_STAGE_OPTIONS
+from gencls.training.config import class_stage_options
 
 logger = logging.getLogger("gencls.benchmarks")
 #: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
@@ -82,18 +82,23 @@ def run_task(chosen: Task, runs: Path, *, source: Path | None = None, command: s
 
 
 def _adapted(chosen: Task, runs: Path, earlier: Path | None) -> Path | None:
-    """The run that a task takes its stages from: an earlier one of its name; for a hybrid, the generative one.
+    """The run that a task takes its stages from, if there is one.
 
-    The latter if there is one whose recipe has the same adaptation.
+    An earlier one of its name; else, for a hybrid, the generative one; where its recipe has the same adaptation.
     """
-    if earlier is not None and (earlier / chosen.name / RUN).exists():
-        return earlier / chosen.name
-    source = runs / replace(chosen, variant="generative").name
-    if chosen.variant != "hybrid" or not (source / RUN).exists():
-        return None
-    if other := [name for name in _differing(chosen, source) if name not in CLASS_STAGE_OPTIONS]:
-        logger.info("%s is adapted anew: %s has another %s", chosen.name, source.name, ", ".join(other))
-    return None if other else source
+    places = [] if earlier is None else [earlier / chosen.name]
+    if chosen.variant == "hybrid":
+        places.append(runs / replace(chosen, variant="generative").name)
+    for place in places:
+        if not (place / RUN).exists():
+            continue
+        are_beside = chosen.config.counts_beside and identity_of(place)["config"]["counts_beside"]
+        free = class_stage_options(beside=are_beside)
+        other = [name for name in _differing(chosen, place) if name not in free]
+        if not other:
+            return place
+        logger.info("%s takes nothing over from %s, which has another %s", chosen.name, place, ", ".join(other))
+    return None
 
 
 def check_same_recipe(chosen: Task, folder: Path) -> None:
@@ -269,6 +274,8 @@ if __name__ == "__main__":
     place = arguments["runs"] or Path("runs") / f"accuracy-{size}"
     typed = as_typed(parser(), arguments, always=("size",))
     only_summary, again, source = (arguments.pop(name) for name in ("summary", "refit", "take_from"))
+    if source is not None and only_summary and not again:
+        raise SystemExit(three_parts("no --take-from with --summary", str(source), "Leave one of both out."))
     if again:
         chosen = {name: arguments[name] for name in ("size", "data", "variants", "seeds", "limit", "backbone")}
         refit(again, place, **chosen, source=source, command=typed, progress=sys.stderr.isatty())

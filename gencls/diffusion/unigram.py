@@ -127,11 +127,11 @@ def class_deviations(counts: FloatArray, smoothing: float, preferences: FloatArr
 def discounted_deviations(counts: FloatArray, discount: float, smoothing: float) -> FloatArray:
     r"""Return log p(v | c) - log p(v) with absolute discounting (Ney, Essen & Kneser 1994) towards all classes' p(v).
 
-    .. math:: p(v \mid c) = \frac{\max(n_{cv} - d, 0) + d\, u_c\, p(v)}{n_c}
+    .. math:: p(v \mid c) = \frac{\max(n_{cv} - d, 0) + r_c\, p(v)}{n_c}, \qquad r_c = \sum_v \min(n_{cv}, d)
 
-    :math:`u_c` is the number of distinct tokens of the class, so that a class of few texts leans more on what all
-    classes have. With many classes of very different sizes additive smoothing pulls the small ones towards the uniform
-    distribution, and texts of large classes with it.
+    What is taken off, :math:`r_c`, is d for each distinct token of the class (of one that counts less than d, all of
+    it), so that a class of few texts leans more on what all classes have. With many classes of very different sizes
+    additive smoothing pulls the small ones towards the uniform distribution, and texts of large classes with it.
 
     Parameters
     ----------
@@ -147,9 +147,8 @@ def discounted_deviations(counts: FloatArray, discount: float, smoothing: float)
         Zero for a class without a token.
     """
     total = log_frequencies(counts.sum(axis=-2, keepdims=True), smoothing * counts.shape[-2])
-    sizes, distinct = counts.sum(axis=-1, keepdims=True), (counts > 0).sum(axis=-1, keepdims=True)
-    left_over = discount * distinct * np.exp(total)
-    shares = (np.maximum(counts - discount, 0.0) + left_over) / np.maximum(sizes, 1.0)
+    sizes, taken_off = (values.sum(axis=-1, keepdims=True) for values in (counts, np.minimum(counts, discount)))
+    shares = (np.maximum(counts - discount, 0.0) + taken_off * np.exp(total)) / np.where(sizes > 0, sizes, 1.0)
     return np.where(sizes > 0, np.log(np.where(sizes > 0, shares, 1.0)) - total, 0.0)
 
 

@@ -20,6 +20,8 @@ from gencls.training.examples import TokenizedSplit, TrainingTexts
 
 logger = logging.getLogger(__name__)
 LENGTH_EXPONENT = "length_exponent"
+#: What an exponent has to lower the loss by, nats: more than rounding.
+LEAST_GAIN = 1e-6
 
 
 def check_validation(validation: TokenizedSplit) -> None:
@@ -71,7 +73,7 @@ def fit_statistics(
     best = smoothed(0.0)
     for exponent in sorted(config.length_exponent):
         other = smoothed(exponent)
-        if other[0] >= best[0]:
+        if other[0] > best[0] - LEAST_GAIN:
             break
         best = other
     _, statistics, smoothing = best

@@ -26,7 +26,8 @@ SCORING_OPTIONS = (
     "long_texts",
 )
 #: Options of the class tables that change none of their keys. A network beside which the tables stand learns without
-#: them: of one training there may be several tables.
+#: them, so that of one training there may be several tables. (They leave one trace: the class-free unigram that a new
+#: output bias starts from is smoothed with them.)
 TABLE_OPTIONS = ("smoothing", "pair_smoothing", "discount", "interpolation", "length_exponent", "embedding_ridge")
 
 #: Options that the class-free adaptation does not depend on.
@@ -44,6 +45,11 @@ CLASS_STAGE_OPTIONS = (
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
+
+
+def class_stage_options(*, beside: bool) -> tuple[str, ...]:
+    """Return the options that an adaptation does not depend on; `beside`: of trainings with `counts_beside`."""
+    return (*CLASS_STAGE_OPTIONS, *(TABLE_OPTIONS if beside else ()))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def taken_over(plan: Mapping[str, Any], *, has_these_tables: bool) -> dict[str, 
     """
     ours = {**plan, "time_budget": None}
     if not has_these_tables:
-        del ours["identity"]
+        ours.pop("identity", None)
         ours["smoothing"] = None
     return ours
 

@@ -355,10 +355,10 @@ def test_a_hybrid_takes_the_adaptation_over_from_a_run_of_the_same_one(tmp_path)
     for data in expected:
         generative = task(data, "generative")
         write_json(tmp_path / generative.name / RUN, {"config": generative.config.as_dict()})
-        assert accuracy._adapted(generative, tmp_path) is None
-    found = {data: accuracy._adapted(task(data, "hybrid"), tmp_path) for data in expected}
+        assert accuracy._adapted(generative, tmp_path, None) is None
+    found = {data: accuracy._adapted(task(data, "hybrid"), tmp_path, None) for data in expected}
     assert found == {data: tmp_path / f"{data}-generative-0" if taken else None for data, taken in expected.items()}
-    assert accuracy._adapted(task("r8", "hybrid"), tmp_path) is None, "no such run"
+    assert accuracy._adapted(task("r8", "hybrid"), tmp_path, None) is None, "no such run"
 
 
 @pytest.mark.parametrize("data", DATA)

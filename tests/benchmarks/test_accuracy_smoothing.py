@@ -52,15 +52,18 @@ def test_a_row_for_the_recipe_and_for_each_option(rows):
         {"pair_smoothing": []},
         {"triple_smoothing": []},
         {"embedding_ridge": 10.0},
+        {"length_exponent": [0.5, 1.0]},
         {"pair_smoothing": [], "triple_smoothing": []},
     ]
     chosen = {" ".join(row["level"]): row["smoothing"] for row in rows}
     assert chosen["interpolation"]["interpolation"] == 0
     assert chosen["pair_smoothing"]["pair"] is None
     assert chosen[""]["pair"] in FEW["pair_smoothing"]
+    assert chosen[""]["length_exponent"] == 0
+    assert chosen["length_exponent"]["length_exponent"] in (0.5, 1.0)
 
 
-def by_hand(base, smoothing):
+def by_hand(base, chosen):
     """Which texts of each part the tables get right, text by text, and their losses on a grid of temperatures."""
     recipe = base.config
     splits = cut_splits(load_dataset(base.data), None, recipe.seed)
@@ -68,7 +71,9 @@ def by_hand(base, smoothing):
     ids = {name: tokenize(part.texts, tokenizer, max_length=24, truncation="tail").ids for name, part in splits.items()}
     train = splits["train"].labels
     folds = assign_folds(ids["train"], 4, labels=train, generator=np.random.default_rng([1, 1]))
-    statistics = ClassStatistics.from_texts(ids["train"], train, folds, 2, len(tokenizer), with_triples=True)
+    smoothing = {name: value for name, value in chosen.items() if name != "length_exponent"}
+    weighted = {"with_triples": True, "length_exponent": chosen["length_exponent"]}
+    statistics = ClassStatistics.from_texts(ids["train"], train, folds, 2, len(tokenizer), **weighted)
     tables = [statistics.table(**smoothing, without_fold=fold) for fold in range(4)]
     crossfit = [
         statistics.scores(tables[fold], [text])[0]
@@ -89,7 +94,7 @@ def by_hand(base, smoothing):
 
 def test_the_tables_are_judged_on_texts_that_they_have_not_counted(rows, base):
     recipe = by_hand(base, rows[0]["smoothing"])
-    for row in (rows[0], rows[-1]):
+    for row in (rows[0], *rows[-2:]):
         for part, (right, losses) in by_hand(base, row["smoothing"]).items():
             change = losses - recipe[part][1]
             assert row[part]["n_texts"] == len(losses)
@@ -134,6 +139,7 @@ def test_the_page_names_what_each_row_leaves_out_or_takes_in(base, rows, tmp_pat
         "| without pair_smoothing",
         "| without triple_smoothing",
         "| with embedding_ridge 10",
+        "| with length_exponent 0.5, 1",
         "| without pair_smoothing and triple_smoothing",
     ]
     change = rows[3]["held"]

@@ -62,6 +62,27 @@ def test_counting_by_hand():
     assert count_ngrams(texts, labels, folds, 2, 3, min_count=1).keys.tolist() == [1, 4, 6]
 
 
+@pytest.mark.parametrize("order", [2, 3])
+def test_whole_weights_count_as_that_many_copies(order):
+    generator = np.random.default_rng(3)
+    texts = [generator.integers(0, 4, size=length) for length in generator.integers(0, 9, size=20)]
+    labels, folds, weights = np.arange(20) % 2, np.arange(20) % 3, generator.integers(1, 4, size=20)
+    found = count_ngrams(texts, labels, folds, 2, 4, order=order, min_count=1, weights=weights.astype(float))
+    copies = np.repeat(np.arange(20), weights)
+    of_copies = [texts[row] for row in copies]
+    wanted = count_ngrams(of_copies, labels[copies], folds[copies], 2, 4, order=order, min_count=1)
+    assert found.keys.tolist() == wanted.keys.tolist()
+    np.testing.assert_allclose(found.counts, wanted.counts, rtol=1e-12)
+
+
+def test_runs_are_left_out_by_how_often_they_are_seen_whatever_they_weigh():
+    texts = [np.array(ids) for ids in ([0, 1], [0, 1], [2, 0])]
+    weights = np.array([0.1, 0.2, 50.0])
+    pairs = count_ngrams(texts, np.zeros(3, dtype=int), np.zeros(3, dtype=int), 1, 3, min_count=2, weights=weights)
+    assert pairs.keys.tolist() == [0 * 3 + 1]
+    np.testing.assert_allclose(pairs.counts, [[[0.3]]], rtol=1e-12)
+
+
 def test_texts_without_any_pair():
     pairs = count_ngrams([np.array([1]), np.array([], dtype=int)], np.array([0, 1]), np.array([0, 1]), 2, 3)
     assert pairs.counts.shape == (2, 2, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from gencls.diffusion.ngrams import count_ngrams
 from gencls.diffusion.statistics import ClassStatistics, no_ngrams
-from gencls.diffusion.unigram import class_counts, class_deviations
+from gencls.diffusion.unigram import class_counts, class_deviations, length_weights
 
 C, V, F = 2, 12, 4
 
@@ -19,8 +19,8 @@ def make(n_texts=60, seed=0):
     return texts, labels, folds
 
 
-def of(texts, labels, folds):
-    return ClassStatistics.from_texts(texts, labels, folds, C, V)
+def of(texts, labels, folds, **options):
+    return ClassStatistics.from_texts(texts, labels, folds, C, V, **options)
 
 
 @pytest.mark.parametrize("fold", [0, F - 1])
@@ -93,3 +93,52 @@ def test_cross_fitted_tables_with_discounts_are_finite():
         table = statistics.table(unigram=0.5, discount=0.5, pair=2.0, without_fold=fold)
         assert np.isfinite(table.deviations).all()
         assert np.isfinite(table.pair_deviations).all()
+
+
+def test_tokens_pairs_and_triples_count_the_weights_of_their_texts():
+    texts, labels, folds = make()
+    statistics = of(texts, labels, folds, with_triples=True, length_exponent=0.7)
+    assert statistics.length_exponent == 0.7
+    wanted = {order: np.zeros((F, C, V**order)) for order in (1, 2, 3)}
+    for ids, label, fold, weight in zip(texts, labels, folds, length_weights(texts, 0.7), strict=True):
+        for order, counts in wanted.items():
+            for place in range(len(ids) - order + 1):
+                key = np.ravel_multi_index(ids[place : place + order], (V,) * order)
+                counts[fold, label, key] += weight
+    np.testing.assert_allclose(statistics.counts, wanted[1], rtol=1e-12)
+    plain = of(texts, labels, folds, with_triples=True)
+    for found, seen in ((statistics.pairs, plain.pairs), (statistics.triples, plain.triples)):
+        assert found.keys.tolist() == seen.keys.tolist() != []
+        np.testing.assert_allclose(found.counts, wanted[found.order][..., found.keys], rtol=1e-12)
+
+
+@pytest.mark.parametrize("fold", [None, 0, F - 1])
+def test_the_class_free_unigram_is_that_of_the_texts_as_they_are(fold):
+    texts, labels, folds = make()
+    plain, weighted = (of(texts, labels, folds, length_exponent=exponent) for exponent in (0.0, 1.0))
+    tables = [statistics.table(unigram=0.5, pair=2.0, without_fold=fold) for statistics in (plain, weighted)]
+    np.testing.assert_allclose(tables[0].log_frequencies, tables[1].log_frequencies, atol=1e-12)
+    assert np.abs(tables[0].deviations - tables[1].deviations).max() > 0.1
+    assert np.abs(tables[0].pair_deviations - tables[1].pair_deviations).max() > 0.01
+
+
+def test_exponent_zero_changes_nothing():
+    texts, labels, folds = make()
+    plain, found = (of(texts, labels, folds, with_triples=True, **options) for options in ({}, {"length_exponent": 0}))
+    assert plain.length_exponent == 0
+    for fold in (None, 1):
+        tables = [
+            statistics.table(unigram=0.5, pair=2.0, triple=4.0, without_fold=fold) for statistics in (plain, found)
+        ]
+        for name in ("log_frequencies", "deviations", "pair_deviations", "triple_deviations"):
+            np.testing.assert_array_equal(getattr(tables[0], name), getattr(tables[1], name))
+    np.testing.assert_array_equal(found.counts.sum(axis=0), class_counts(texts, labels, C, V))
+
+
+def test_where_all_texts_weigh_the_same_repeating_one_adds_nothing():
+    texts, labels, folds = make()
+    longer = [np.tile(ids, 1 + place % 5) for place, ids in enumerate(texts)]
+    once, repeated = (of(ids, labels, folds, length_exponent=1.0).counts for ids in (texts, longer))
+    np.testing.assert_allclose(repeated / repeated.sum(), once / once.sum(), atol=1e-12)
+    repeated = of(longer, labels, folds, length_exponent=0.5).counts
+    assert np.abs(repeated / repeated.sum() - once / once.sum()).max() > 1e-3, "but they do at half the exponent"

@@ -18,6 +18,7 @@ from gencls.diffusion.unigram import (
     class_deviations,
     discounted_deviations,
     interpolated_deviations,
+    length_weights,
     log_frequencies,
 )
 
@@ -50,6 +51,31 @@ def test_a_class_without_texts_or_tokens_counts_zero():
     counts = class_counts([np.array([1, 1]), np.array([], dtype=np.int64)], np.array([0, 2]), 4, 3)
     np.testing.assert_array_equal(counts, [[0, 2, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     assert np.isfinite(class_deviations(counts, 1.0)).all()
+
+
+def test_each_token_of_a_text_counts_its_weight(data):
+    ids, labels = data
+    weights = np.random.default_rng(1).exponential(size=N)
+    by_hand = np.zeros((C, V))
+    for row, label, weight in zip(ids, labels, weights, strict=True):
+        by_hand[label] += weight * np.bincount(row, minlength=V)
+    np.testing.assert_allclose(class_counts(ids, labels, C, V, weights), by_hand, rtol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 1.0, 2.0])
+def test_weights_fall_with_the_length_and_keep_the_number_of_tokens(data, exponent):
+    ids, _ = data
+    lengths = np.array([len(row) for row in ids])
+    weights = length_weights(ids, exponent)
+    np.testing.assert_allclose(weights / weights[0], (lengths / lengths[0]) ** -exponent, rtol=1e-12)
+    assert weights @ lengths == pytest.approx(lengths.sum(), rel=1e-12)
+
+
+def test_all_tokens_weigh_the_same_at_exponent_zero_and_all_texts_at_one(data):
+    ids, _ = data
+    lengths = np.array([len(row) for row in ids])
+    np.testing.assert_array_equal(length_weights(ids, 0.0), np.ones(N))
+    np.testing.assert_allclose(length_weights(ids, 1.0) * lengths, lengths.mean(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 1.0, 5.0])
@@ -234,6 +260,13 @@ def test_cross_fitting_removes_the_leak():
     )
     assert leaky > 0.95
     assert abs(honest - 0.5) < 4 * 0.5 / np.sqrt(200)
+
+
+def test_discounted_frequencies_of_weighted_counts_sum_to_one():
+    counts = np.array([[0.3, 0.0, 4.5, 0.1], [0.0, 0.05, 0.0, 0.2]])
+    deviations = discounted_deviations(counts, 0.9, 0.25)
+    log_frequency = np.log((counts.sum(axis=0) + 0.5) / (counts.sum() + 2.0))
+    assert np.allclose(np.exp(deviations + log_frequency).sum(axis=1), 1)
 
 
 def test_discounted_frequencies_by_hand_and_in_sum():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from gencls.classifier.bayes import log_posterior
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.cli.main import main
 from gencls.data.storage import read_json
-from gencls.diffusion.tokens import tiny_tokenizer
+from gencls.diffusion.tokens import tiny_tokenizer, tokenize
 from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rival_fits import fit_pair_tables
 from gencls.evaluation.rivals import ALL_BASELINES, BASELINES, check_baselines, fit_baseline
@@ -84,6 +85,19 @@ def test_the_count_tables_are_what_the_training_counted(material):
     np.testing.assert_allclose(predict(data["test"]), wanted, atol=1e-4)
     assert {name: record[name] for name in chosen} == chosen
     assert np.abs(wanted).max() > 1  # and they do say something
+
+
+def test_the_count_tables_read_whole_texts_where_the_classifier_does(material):
+    classifier, data = material
+    longer = [" ".join(data["test"].texts[place : place + 3]) for place in range(8)]
+    part = RivalData(longer, classifier.tokenize(longer).ids, data["test"].labels[:8])
+    log_prior = np.log(np.bincount(data["train"].labels) / len(data["train"].labels))
+    whole = tokenize(longer, classifier.tokenizer_, max_length=10_000).ids
+    assert all(len(ids) > classifier.max_length for ids in whole)
+    for long_texts, wanted in (("chunks", whole), ("truncate", part.ids)):
+        chosen = copy.copy(classifier).set_params(long_texts=long_texts)
+        found = fit_pair_tables(chosen, data)[0](part)
+        np.testing.assert_array_equal(found, log_posterior(chosen.denoiser_.count_scores(wanted), log_prior))
 
 
 def test_few_texts_do_not_starve_the_encoder(material):

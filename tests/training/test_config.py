@@ -34,6 +34,8 @@ BAD = [
     {"discount": (1.0,)},
     {"interpolation": (0.0,)},
     {"interpolation": (0.5, 1.0)},
+    {"length_exponent": (0.0,)},
+    {"length_exponent": (0.5, -1.0)},
     {"embedding_ridge": 0.0},
     {"seed": None},
     {"estimator": "paths"},
@@ -124,10 +126,11 @@ def test_options_that_came_later_leave_older_trainings_as_they_are():
     ids, config = np.arange(3), TrainConfig()
     later = {"prefix_share", "prefix_tokens", "complementary", "neighbour_smoothing", "discount", "adapter_layers"}
     later |= {"embedding_ridge", "triple_smoothing", "class_steps_must_help", "counts_beside"}
-    later |= {"hybrid_classes", "class_shrinkage", "interpolation"}
+    later |= {"hybrid_classes", "class_shrinkage", "interpolation", "length_exponent"}
     free = {"checkpoint_steps", *SCORING_OPTIONS, *later}
     options = {name: value for name, value in config.as_dict().items() if name not in free}
     text = json.dumps([options, ["a"]], sort_keys=True) + "|0:3|"
     expected = hashlib.sha256(text.encode() + ids.astype("<i8").tobytes()).hexdigest()
     texts = TrainingTexts([ids], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), 1)
     assert training_identity(texts, ["a"], config) == expected
+    assert training_identity(texts, ["a"], TrainConfig(length_exponent=(0.5,))) != expected
