@@ -56,8 +56,9 @@ Share of test texts classified rightly, in percent, mean over the seeds. Bold: t
 The same backbone fine-tuned to discriminate, with all of its layers, where the generative model has the first four of
 six (MPNet: of twelve; from scratch, all), on the same tokens (where the generative model decides whole texts, it reads
 more of the long ones): points by which the generative and the hybrid model are ahead of it on the same test texts, with
-the 95 % interval of the paired difference (none where an older evaluation does not tell single texts). Bold: beyond chance. The encoder has as many steps as both stages of the generative model; where
-it is kept from an evaluation of another recipe, its own steps or backbone follow.
+the 95 % interval of the paired difference (none where an older evaluation does not tell single texts). Bold: beyond
+chance. The encoder has as many steps as both stages of the generative model; where it is kept from an evaluation of
+another recipe, its own steps or backbone follow.
 
 {encoder}
 
