@@ -41,7 +41,7 @@ def choose_smoothing(
     discount: Sequence[float] = (),
     interpolation: Sequence[float] = (),
     log_prior: FloatArray | float = 0.0,
-) -> Smoothing:
+) -> tuple[Smoothing, float]:
     """Choose the smoothing of the tokens, of the pairs and of the triples, each where the others stand.
 
     In rounds, for as long as they lower the loss; that of the tokens is chosen first, without pairs, that of the pairs
@@ -64,7 +64,9 @@ def choose_smoothing(
 
     Returns
     -------
-    Smoothing
+    smoothing : Smoothing
+    loss : float
+        Its loss, nats, by which tables of other counts can be compared.
     """
     texts = CrossFittedTexts(statistics, token_ids, labels, folds)
 
@@ -85,7 +87,7 @@ def choose_smoothing(
         for name, values in candidates.items():
             chosen = min((chosen._replace(**{name: value}) for value in values), key=loss)
         if loss(chosen) >= least:
-            return chosen.smoothing
+            return chosen.smoothing, float(least)
         least = loss(chosen)
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from gencls.data.errors import three_parts
-from gencls.diffusion.cross_fitting import CrossFittedTexts
 from gencls.diffusion.denoiser import Denoiser
 from gencls.diffusion.parts import Backbone
-from gencls.diffusion.smoothing import choose_smoothing, tempered_loss
+from gencls.diffusion.smoothing import choose_smoothing
 from gencls.diffusion.statistics import ClassStatistics, Smoothing, as_words
 from gencls.training.config import TrainConfig
 from gencls.training.examples import TokenizedSplit, TrainingTexts
@@ -57,7 +56,7 @@ def fit_statistics(
 
     def smoothed(exponent: float) -> tuple[float, ClassStatistics, Smoothing]:
         statistics = _statistics(denoiser, texts, config, exponent)
-        smoothing = choose_smoothing(
+        smoothing, loss = choose_smoothing(
             statistics,
             *judged,
             unigram=config.smoothing,
@@ -67,8 +66,7 @@ def fit_statistics(
             interpolation=config.interpolation,
             log_prior=texts.log_prior,
         )
-        scored = CrossFittedTexts(statistics, *judged)
-        return tempered_loss(scored.scores(smoothing) + texts.log_prior, scored.labels), statistics, smoothing
+        return loss, statistics, smoothing
 
     best = smoothed(0.0)
     for exponent in sorted(config.length_exponent):

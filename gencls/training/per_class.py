@@ -137,11 +137,11 @@ def train_denoiser(
         "progress": progress,
         "on_step": on_step,
     }
-    tables = tables_of(denoiser)
+    tables = tables_of(denoiser) if config.counts_beside else None
     adapted = adapt(denoiser, stages["adapt"], plan, config, folder, stage_options)
     _start_classes(denoiser, backbone, label_names, config)
     classes = _train_classes(denoiser, stages["classes"], validation, plan, config, folder, stage_options)
-    if config.counts_beside:
+    if tables is not None:
         set_tables(denoiser, tables)
     denoiser.use_training_tables(None, None)
     denoiser.eval()

@@ -62,7 +62,7 @@ def test_the_choice_loses_least_on_texts_that_the_tables_have_not_counted(seed):
     unigram, pair, discount = (0.1, 1.0, 10.0), (1.0, 8.0, 64.0), (0.5,)
     chosen = choose_smoothing(
         statistics, every, truth, places, unigram=unigram, pair=pair, discount=discount, log_prior=log_prior
-    )
+    )[0]
 
     def loss(strength, rate, between):
         smoothing = {"unigram": strength, "discount": rate, "pair": between}
@@ -80,8 +80,8 @@ def test_the_tokens_are_chosen_again_once_there_are_pairs(seed):
     """Texts whose classes differ by which token follows which: tokens that stand alone are smoothed otherwise."""
     texts, labels, folds = chained(60, seed)
     statistics, unigram, pair = of(texts, labels, folds), (0.01, 0.1, 1.0, 10.0, 100.0), (0.1, 1.0, 8.0)
-    alone = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=())["unigram"]
-    chosen = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=pair)
+    alone = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=())[0]["unigram"]
+    chosen = choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=pair)[0]
 
     def loss(strength, between):
         return by_hand(statistics, texts, labels, folds, {"unigram": strength, "discount": None, "pair": between})
@@ -99,9 +99,9 @@ def test_a_texts_own_counts_do_not_choose():
     texts = [generator.integers(0, V, size=3) for _ in range(60)]
     labels, folds = generator.permutation(np.arange(60) % 2), np.arange(60) % F
     statistics, unigram = of(texts, labels, folds), (0.01, 1000.0)
-    assert choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=())["unigram"] == 1000.0
+    assert choose_smoothing(statistics, texts, labels, folds, unigram=unigram, pair=())[0]["unigram"] == 1000.0
     seen = np.full(60, -1)
-    assert choose_smoothing(statistics, texts, labels, seen, unigram=unigram, pair=())["unigram"] == 0.01
+    assert choose_smoothing(statistics, texts, labels, seen, unigram=unigram, pair=())[0]["unigram"] == 0.01
 
 
 def test_pairs_are_chosen_where_only_they_tell_the_classes_apart():
@@ -115,7 +115,7 @@ def test_pairs_are_chosen_where_only_they_tell_the_classes_apart():
     labels, folds = np.arange(40) % 2, np.arange(40) // 2 % F
     texts = [text(label) for label in labels]
     statistics = of(texts, labels, folds)
-    chosen = choose_smoothing(statistics, texts, labels, folds, unigram=(1.0, 3.0), pair=(1.0, 1e6))
+    chosen = choose_smoothing(statistics, texts, labels, folds, unigram=(1.0, 3.0), pair=(1.0, 1e6))[0]
     assert chosen["pair"] == 1.0
     assert np.abs(statistics.table(**chosen).pair_deviations).max() > 0.1
 
@@ -125,13 +125,13 @@ def test_equals_go_to_the_stronger_and_to_the_additive_one():
     texts, labels = [np.arange(V)] * 8, np.arange(8) % 2
     statistics = of(texts, labels, np.arange(8) // 2)
     options = {"unigram": (1.0, 9.0, 3.0), "pair": (2.0, 8.0, 4.0), "discount": (0.5,), "interpolation": (0.5,)}
-    chosen = choose_smoothing(statistics, texts, labels, np.full(8, -1), **options)
+    chosen = choose_smoothing(statistics, texts, labels, np.full(8, -1), **options)[0]
     assert chosen == {"unigram": 9.0, "discount": None, "interpolation": 0.0, "pair": 8.0, "triple": None}
 
 
 def test_no_pair_candidates_no_pairs():
     texts, labels, folds = drawn(20, 0)
-    chosen = choose_smoothing(of(texts, labels, folds), texts, labels, folds, unigram=(1.0,), pair=())
+    chosen = choose_smoothing(of(texts, labels, folds), texts, labels, folds, unigram=(1.0,), pair=())[0]
     assert chosen == {"unigram": 1.0, "discount": None, "interpolation": 0.0, "pair": None, "triple": None}
 
 
@@ -142,7 +142,7 @@ def test_discounts_are_chosen_where_a_small_class_needs_them():
     labels, folds = np.array([0] * 60 + [1] * 4), np.arange(64) % F
     statistics = of(texts, labels, folds)
     options = {"unigram": (50.0,), "pair": (), "discount": (0.5,), "log_prior": np.log([60 / 64, 4 / 64])}
-    assert choose_smoothing(statistics, texts, labels, folds, **options)["discount"] == 0.5
+    assert choose_smoothing(statistics, texts, labels, folds, **options)[0]["discount"] == 0.5
 
 
 @pytest.mark.parametrize("n_topic_tokens", [0, 8])
@@ -158,7 +158,7 @@ def test_the_class_free_unigram_is_mixed_in_where_texts_have_tokens_of_their_own
     ]
     statistics = ClassStatistics.from_texts(texts, labels, folds, 2, n_tokens)
     options = {"unigram": (0.1,), "pair": (), "interpolation": (0.5,)}
-    chosen = choose_smoothing(statistics, texts, labels, folds, **options)
+    chosen = choose_smoothing(statistics, texts, labels, folds, **options)[0]
     assert chosen["interpolation"] == (0.5 if n_topic_tokens else 0.0)
 
 
@@ -169,8 +169,8 @@ def test_a_class_with_one_text_has_no_say_in_what_is_chosen():
     options = {"unigram": (0.1, 1.0, 10.0), "pair": (1.0, 8.0)}
     with_it = choose_smoothing(
         of_three, [*texts, np.array([0, 1])], np.append(labels, 2), np.append(folds, 0), **options
-    )
-    assert with_it == choose_smoothing(of_three, texts, labels, folds, **options)
+    )[0]
+    assert with_it == choose_smoothing(of_three, texts, labels, folds, **options)[0]
 
 
 def test_texts_without_tokens_or_pairs_are_no_trouble():
@@ -180,11 +180,11 @@ def test_texts_without_tokens_or_pairs_are_no_trouble():
     statistics = of(texts, labels, folds)
     chosen = choose_smoothing(
         statistics, [*texts, *odd], np.append(labels, [0, 1]), np.append(folds, [-1, -1]), **options
-    )
+    )[0]
     assert chosen["unigram"] in options["unigram"]
     assert chosen["pair"] in options["pair"]
     pair, two = [np.array([3, 4])] * 2, np.arange(2)  # no class has a text outside of its fold
-    alone = choose_smoothing(of(pair, two, two), pair, two, two, **options)
+    alone = choose_smoothing(of(pair, two, two), pair, two, two, **options)[0]
     assert alone == {"unigram": 3.0, "discount": None, "interpolation": 0.0, "pair": 8.0, "triple": None}
 
 

@@ -120,10 +120,10 @@ def test_triples_are_chosen_where_only_they_tell_the_classes_apart_and_not_where
     candidates = {"unigram": (1.0,), "pair": (1.0, 1e6), "triple": (1.0, 1e6)}
     texts = [text(label) for label in labels]
     statistics = ClassStatistics.from_texts(texts, labels, folds, C, V, with_triples=True)
-    assert choose_smoothing(statistics, texts, labels, folds, **candidates)["triple"] == 1.0
+    assert choose_smoothing(statistics, texts, labels, folds, **candidates)[0]["triple"] == 1.0
     same = [texts[row // 2 * 2] for row in range(80)]  # each text in both classes, in one fold
     statistics = ClassStatistics.from_texts(same, labels, folds, C, V, with_triples=True)
-    assert choose_smoothing(statistics, same, labels, folds, **candidates)["triple"] is None
+    assert choose_smoothing(statistics, same, labels, folds, **candidates)[0]["triple"] is None
 
 
 def denoiser_with_triples(mode, seed=0):

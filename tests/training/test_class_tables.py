@@ -91,7 +91,7 @@ def by_hand(texts, validation, exponent):
     counted = texts.token_ids, texts.labels, texts.folds, 2, len(load_backbone("tiny-random").projection)
     statistics = ClassStatistics.from_texts(*counted, length_exponent=exponent)
     candidates = {"unigram": SMOOTHING["smoothing"], "pair": SMOOTHING["pair_smoothing"]}
-    smoothing = choose_smoothing(statistics, *judged, **candidates, log_prior=texts.log_prior)
+    smoothing = choose_smoothing(statistics, *judged, **candidates, log_prior=texts.log_prior)[0]
     scored = CrossFittedTexts(statistics, *judged)
     return smoothing, tempered_loss(scored.scores(smoothing) + texts.log_prior, scored.labels)
 

@@ -125,5 +125,5 @@ def test_found_labels_do_not_choose_the_smoothing(seed):
         unigram=config.smoothing,
         pair=config.pair_smoothing,
         log_prior=np.log([0.5, 0.5]),
-    )
+    )[0]
     assert chosen == by_validation
