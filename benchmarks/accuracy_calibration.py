@@ -1,9 +1,9 @@
-"""Ways to calibrate, side by side: fitted on the calibration split's scores, judged on the test split's.
+"""Ways to calibrate, side by side: fitted on the held-out texts' scores, judged on the test split's.
 
 And what scores are worth once they are calibrated, by texts that took no part in it: `pooled_by_others` and
 `decision_losses`.
 
-The scores of the calibration texts are kept beside those of the test texts, so that everything here replays without a
+The scores of the held-out texts are kept beside those of the test texts, so that everything here replays without a
 network.
 """
 
@@ -25,14 +25,15 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.isotonic import fit_isotonic
 from gencls.classifier.pool import fit_network_weight, pooled
 from gencls.data.storage import write_atomic
-from gencls.evaluation.runs import load_run_data, names_of
+from gencls.evaluation.rival_data import RivalData, calibrating
+from gencls.evaluation.runs import load_run_data
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import classification_metrics
 
 FloatArray = NDArray[np.float64]
 Scores = Mapping[str, Any]
 Row = dict[str, Any]
-#: Scores of the calibration texts in an evaluation folder.
+#: Scores of the held-out texts, which calibrate, in an evaluation folder.
 HELD_OUT = "calibration.npz"
 QUARTERS = 4
 #: Folds of the held-out texts: the temperature of one is chosen on the others.
@@ -40,19 +41,20 @@ N_FOLDS = 5
 
 
 def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) -> Path:
-    """Score the calibration texts of a run as its test texts were scored, and keep the arrays; returns their path."""
+    """Score the held-out texts of a run as its test texts were scored, and keep the arrays; returns their path."""
     path = folder / HELD_OUT
     if path.exists():
         return path
     classifier = DiffusionClassifier.load(run).set_params(progress=progress)
     _, dataset, splits = load_run_data(run)
-    held = splits["calibration"]
+    names = ("calibration", "validation")
+    held = calibrating({name: RivalData.of(classifier, splits[name], dataset.label_names) for name in names})
     scores = classifier.score_ids(classifier.scoring_ids(held.texts), store=ScoreStore(run / "scores"))
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         evidence=mean_over_draws(classifier.evidence_of(scores)),
-        y=classifier.encode_labels(names_of(dataset, held)),
+        y=held.labels,
         n_tokens=scores.n_tokens,
     )
     return write_atomic(path, buffer.getvalue())
@@ -91,7 +93,7 @@ def calibration_rows(held: Scores, test: Scores, *, seed: int = 0) -> list[Row]:
     Parameters
     ----------
     held : mapping
-        ``evidence`` (N, C) nats, ``y`` and ``n_tokens`` (N,) of the calibration texts.
+        ``evidence`` (N, C) nats, ``y`` and ``n_tokens`` (N,) of the held-out texts.
     test : mapping
         As in `scores.npz`.
     seed : int

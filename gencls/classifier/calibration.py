@@ -108,7 +108,7 @@ def fit_temperature(
     theta = _minimise(objective, length_aware=length_aware, lapses=lapses)
     log_t, exponent, lapse = float(theta[0]), float(theta[1]), _lapse_of(theta)
     scale, shortest = float(np.exp(log_t - exponent * centre)), float(np.exp(log_shortest))
-    return LengthTemperature(scale, exponent, shortest, tuple(prior.tolist()), lapse)
+    return LengthTemperature(scale, exponent, shortest, tuple(prior.tolist()), lapse, len(labels))
 
 
 def prior_weights(y: NDArray[np.int64], log_prior: FloatArray) -> FloatArray:

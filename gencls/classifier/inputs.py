@@ -121,6 +121,18 @@ def checked_parts(
     return parts
 
 
+def calibrating(parts: Mapping[str, Part]) -> Part:
+    """Return the held-out texts that all is fitted to that rests on scores, and their class indices.
+
+    The calibration texts, and the validation texts that are none of them: those have only helped to choose between some
+    ways to smooth the counts, and twice the texts tell a temperature better.
+    """
+    (texts, labels), (more, more_labels) = parts["calibration"], parts["validation"]
+    known = set(texts)
+    new = [row for row, text in enumerate(more) if text not in known]
+    return [*texts, *(more[row] for row in new)], np.concatenate([labels, more_labels[new]])
+
+
 def check_part(name: str, X: Sequence[str], y: ArrayLike, classes: NDArray[Any]) -> Part:
     """Return a held-out part that a user gave; ValueError unless it has one label out of `classes` for each text."""
     labels = label_indices(y, classes)

@@ -32,6 +32,8 @@ class LengthTemperature:
         Prior of the fit, which is tempered with the evidence. Without it no prior is tempered.
     lapse : float
         Share of texts of which the scores say nothing: their class is any, under the prior of the fit.
+    n_texts : int
+        Held-out texts that it was fitted to; 0 where it was not, or is of a version that did not count them.
     """
 
     a: float = 1.0
@@ -39,6 +41,7 @@ class LengthTemperature:
     shortest: float = 1.0
     log_prior: tuple[float, ...] | None = None
     lapse: float = 0.0
+    n_texts: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.lapse < 1:
@@ -120,7 +123,8 @@ class LengthTemperature:
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
         numbers = {name: float(getattr(self, name)) for name in ("a", "b", "shortest", "lapse")}
-        return {**numbers, "log_prior": None if self.log_prior is None else list(self.log_prior)}
+        prior = None if self.log_prior is None else list(self.log_prior)
+        return {**numbers, "log_prior": prior, "n_texts": self.n_texts}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LengthTemperature:
@@ -132,8 +136,8 @@ class LengthTemperature:
             )
         prior = values.get("log_prior")
         numbers = float(values["a"]), float(values["b"]), float(values.get("shortest", 1.0))
-        lapse = float(values.get("lapse", 0.0))
-        return cls(*numbers, None if prior is None else tuple(map(float, prior)), lapse)
+        lapse, n_texts = float(values.get("lapse", 0.0)), int(values.get("n_texts", 0))
+        return cls(*numbers, None if prior is None else tuple(map(float, prior)), lapse, n_texts)
 
 
 def with_lapses(log_post: FloatArray, lapse: float | FloatArray, n_classes: int) -> FloatArray:

@@ -19,7 +19,7 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import write_json
 from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
-from gencls.evaluation.rival_data import CausalOptions, RivalData
+from gencls.evaluation.rival_data import CausalOptions, RivalData, calibrating
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
@@ -48,7 +48,7 @@ class EvaluationOptions:
     seed : int
         Of the sample and the bootstrap.
     target_flip_rate : float, optional
-        Score with an adaptive number of draws; the run is calibrated again for it, on its calibration texts.
+        Score with an adaptive number of draws; the run is calibrated again for it, on its held-out texts.
     n_jobs : int
         Processes of scoring.
     causal : CausalOptions
@@ -87,7 +87,7 @@ def evaluate_run(
     classifier = _loaded(run, options, progress=progress)
     record, parts = evaluated_parts(run, classifier, options)
     if options.target_flip_rate is not None:
-        held = parts["calibration"]
+        held = calibrating(parts)
         classifier.calibrate(held.texts, classifier.classes_[held.labels])
     test = parts["test"]
     was_stored = any((run / "scores").glob("*.sqlite"))  # a time that reads finished scores says nothing

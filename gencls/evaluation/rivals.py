@@ -18,7 +18,7 @@ from gencls.classifier.temperature import LengthTemperature
 from gencls.data.errors import nearest, three_parts
 from gencls.evaluation.rival_causal import fit_causal_per_class, fit_causal_scratch, fit_causal_zero_shot
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
-from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData
+from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData, calibrating
 from gencls.evaluation.rival_fits import (
     fit_encoder,
     fit_nb_svm,
@@ -71,7 +71,7 @@ def fit_baseline(
     checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
-    """Fit one baseline on train, choose on validation, calibrate on calibration, predict test.
+    """Fit one baseline on train, choose on validation, calibrate on calibration and validation, predict test.
 
     Parameters
     ----------
@@ -98,21 +98,20 @@ def fit_baseline(
     start = time.monotonic()
     predict, record = _fitted(name, classifier, data, causal, checkpoints, progress)
     before = record.pop("seconds_before", 0.0)
-    if name in _CAUSAL:
-        data = {**data, "calibration": data["calibration"].first(causal.calibration_texts)}
+    held = calibrating(data).first(causal.calibration_texts if name in _CAUSAL else None)
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
     class_count = np.bincount(data["train"].labels, minlength=len(classifier.classes_))
-    evidence = {
-        # floored: a zero probability would be an infinite score
-        split: np.maximum(predict(data[split]), -1e6) - np.log(class_count / class_count.sum())
-        for split in ("calibration", "test")
-    }
-    lengths = {split: _lengths(name, data[split]) for split in evidence}
-    held, log_prior = data["calibration"].labels, classifier.log_prior_
+    log_share = np.log(class_count / class_count.sum())
+
+    def judged(part: RivalData) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Evidence, floored (a zero probability would be an infinite score), and lengths."""
+        return np.maximum(predict(part), -1e6) - log_share, _lengths(name, part)
+
+    (evidence, lengths), log_prior = judged(held), classifier.log_prior_
     temperature = LengthTemperature()
-    if len(np.unique(held)) > 1:
-        temperature = fit_temperature(evidence["calibration"], held, lengths["calibration"], log_prior)
-    calibrated = temperature.log_proba(evidence["test"], lengths["test"], log_prior)
+    if len(np.unique(held.labels)) > 1:
+        temperature = fit_temperature(evidence, held.labels, lengths, log_prior)
+    calibrated = temperature.log_proba(*judged(data["test"]), log_prior)
     record |= {"seconds": before + time.monotonic() - start, "temperature": temperature.as_dict()}
     logger.info("baseline %s: %.0f s", name, record["seconds"])
     return calibrated, record

@@ -177,6 +177,8 @@ def _calibration_facts(temperature: Mapping[str, Any]) -> Facts:
     facts = [("temperature, L in tokens", law)]
     if "lapse" in temperature:
         facts.append(("lapses, texts of which the scores say nothing", percent(temperature["lapse"], 2)))
+    if temperature.get("n_texts"):
+        facts.append(("held-out texts that it was fitted to", f"{temperature['n_texts']:,}"))
     return facts
 
 

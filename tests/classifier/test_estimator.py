@@ -482,10 +482,23 @@ def test_a_rare_class_is_in_the_calibration_texts(tiny, toy):
     assert np.isfinite(model.predict_proba(texts[:4])).all()
 
 
-def test_calibration_texts_of_one_class_leave_the_temperature_at_one(tiny, toy, caplog):
-    model = tiny(**QUICK).fit(*toy(20), calibration=(["a b", "c d"], ["left", "left"]))
+def test_held_out_texts_of_one_class_leave_the_temperature_at_one(tiny, toy, caplog):
+    held = (["a b", "c d"], ["left", "left"])
+    model = tiny(**QUICK).fit(*toy(20), validation=held, calibration=held)
     assert model.temperature_ == LengthTemperature()
     assert "one class" in caplog.text
+
+
+def test_the_validation_texts_calibrate_too_and_each_text_once(tiny, toy):
+    """Those of validation that are calibration texts as well are no more than these."""
+    held, held_labels = toy(36)
+    calibration = (held[12:], held_labels[12:])
+    model = tiny(**QUICK).fit(*toy(20), validation=(held[:24], held_labels[:24]), calibration=calibration)
+    fitted = model.temperature_
+    new = [row for row in range(12) if held[row] not in set(calibration[0])]
+    assert 0 < len(new) and fitted.n_texts == 24 + len(new)
+    both = zip(calibration, ([held[row] for row in new], [held_labels[row] for row in new]), strict=True)
+    assert model.calibrate(*([*some, *others] for some, others in both)).temperature_ == fitted
 
 
 def test_given_splits_are_used_and_nothing_is_cut_from_the_training_texts(tiny, toy):
