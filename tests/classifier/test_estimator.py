@@ -496,7 +496,7 @@ def test_the_validation_texts_calibrate_too_and_each_text_once(tiny, toy):
     model = tiny(**QUICK).fit(*toy(20), validation=(held[:24], held_labels[:24]), calibration=calibration)
     fitted = model.temperature_
     new = [row for row in range(12) if held[row] not in set(calibration[0])]
-    assert 0 < len(new) and fitted.n_texts == 24 + len(new)
+    assert len(new) > 0 and fitted.n_texts == 24 + len(new)
     both = zip(calibration, ([held[row] for row in new], [held_labels[row] for row in new]), strict=True)
     assert model.calibrate(*([*some, *others] for some, others in both)).temperature_ == fitted
 
