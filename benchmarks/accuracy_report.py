@@ -26,7 +26,7 @@ Made by `{command}` on {device}; every number of the tables is generated.
 strengths of the tables' smoothing and how much less a long text counts, one to five numbers chosen by the decisions of
 cross-fitted training texts, and two or three numbers of calibration, which move no decision. (On all reviews, those of
 IMDB, the Chinese ones and the sentences of Rotten Tomatoes, the class's counts stand beside the network, and the number
-that weighs both, fitted to the calibration texts too, moves some. IMDB's and the Chinese ones are decided whole.)
+that weighs both, fitted to the held-out texts too, moves some. IMDB's and the Chinese ones are decided whole.)
 "Hybrid": trained with the cross-entropy of the Bayes posterior as well; on reviews with the counts inside, fewer steps
 of the classes, cut texts, and tables that count long texts whole; on Rotten Tomatoes on MiniLM, where the generative
 model has four layers of MPNet; on R52 without the shrinkage of small classes. "Its count tables": what the generative
@@ -66,9 +66,10 @@ another recipe, its own steps or backbone follow.
 
 ## Are its probabilities frequencies?
 
-Calibration error (ECE, 15 bins of equal mass) in percent, after the same kind of calibration; beside it the largest
-that a perfectly calibrated model of the same confidences would show in 97.5 of 100 samples of as many texts. Bold: more
-than that.
+Calibration error (ECE, 15 bins of equal mass) in percent, after the same kind of calibration, on the validation and
+the calibration texts (of models that were evaluated before, on the latter alone: [tables.md](tables.md) tells how many
+it was); beside it the largest that a perfectly calibrated model of the same confidences would show in 97.5 of 100
+samples of as many texts. Bold: more than that.
 
 {calibration}
 

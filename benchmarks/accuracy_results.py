@@ -32,7 +32,11 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
     own = metrics["diffusion"]
     own_costs = _own_costs(folder.parent / WEIGHTS, run, own, scores)
     costs = {"diffusion": own_costs, **{name: _costs(entry) for name, entry in run["baselines"].items()}}
-    models = {name: _model(metrics[name], costs.get(name, _costs({}))) for name in metrics}
+    records = {"diffusion": own, **run["baselines"]}
+    models = {
+        name: {**_model(metrics[name], costs.get(name, _costs({}))), "calibrated_on": _calibrated_on(records.get(name))}
+        for name in metrics
+    }
     if own.get("uncalibrated"):
         models["diffusion"]["uncalibrated"] = {name: own["uncalibrated"][name] for name in KEPT}
     return {
@@ -61,6 +65,11 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
 def _calibration(folder: Path, scores: Mapping[str, Any]) -> list[Row]:
     path = folder / HELD_OUT
     return calibration_rows(read_held_out_scores(path), scores) if path.exists() else []
+
+
+def _calibrated_on(record: Mapping[str, Any] | None) -> int | None:
+    """Texts that the temperature of a model was fitted to; None where it is of before they were counted."""
+    return ((record or {}).get("temperature") or {}).get("n_texts") or None
 
 
 def _costs(record: Mapping[str, Any]) -> Row:

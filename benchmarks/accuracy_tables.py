@@ -61,11 +61,13 @@ of the training texts. A good accuracy at the unigram's entropy is a linear clas
 
 After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
 calibrated model of the same confidences would land ("null"). Drawing texts again raises the ECE, so that its
-own interval lies too high and can leave out the value itself: judge by the null.
+own interval lies too high and can leave out the value itself: judge by the null. "Fitted to": held-out texts of the
+temperature, those of the calibration and of the validation split; where none is told, the model was evaluated before
+the latter calibrated too, and has about half as many.
 
 {calibration}
 
-Other ways to calibrate the generative and the hybrid scores, fitted on the same calibration texts; ECE also from the
+Other ways to calibrate the generative and the hybrid scores, fitted on the same held-out texts; ECE also from the
 shortest to the longest quarter of the test texts:
 
 {methods}
@@ -111,7 +113,8 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
             ["data", "variant", "nats/token", "unigram", "gain", "reads context"], map(_language, evaluations)
         ),
         calibration=table(
-            ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before"], map(_calibration, rows)
+            ["data", "model", "NLL", "Brier", "ECE [95 %]", "null", "smooth ECE", "ECE before", "fitted to"],
+            map(_calibration, rows),
         ),
         methods=table(
             ["data", "variant", "method", "NLL", "Brier", "ECE", "null", "smooth ECE", "ECE by quarter"],
@@ -223,7 +226,8 @@ def _calibration(row: Row) -> list[str]:
     null = f"[{percent(row['ece_null_low'])}, {percent(row['ece_null_high'])}]"
     before = percent((row.get("uncalibrated") or {}).get("ece"))
     scores = [f"{row['nll']:.3f}", f"{row['brier']:.3f}"]
-    return [place_name(row), _title(row), *scores, interval, null, percent(row["smece"]), before]
+    told = f"{row['calibrated_on']:,}" if row.get("calibrated_on") else "–"
+    return [place_name(row), _title(row), *scores, interval, null, percent(row["smece"]), before, told]
 
 
 def _method(evaluation: Row, row: Row) -> list[str]:
