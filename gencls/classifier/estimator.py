@@ -57,7 +57,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Of the path; for both see `gencls.likelihood.estimators.Estimator`.
     target_flip_rate : float, optional
         Draw until at most this share of the decisions would be others with all draws; the rule is fitted on the
-        calibration texts, and `n_mc_samples` is not used.
+        held-out texts, and `n_mc_samples` is not used.
     level_weighting : {"bound", "uniform", "learned"}
         Weights of the masking levels in what decides; other ones than the bound's give evidence, not likelihoods.
     long_texts : {"truncate", "chunks"}
@@ -65,8 +65,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
     priors : "empirical", "uniform" or array of shape (C,)
         Class priors; "empirical" are the shares of the training texts.
     validation_fraction, calibration_fraction : float
-        Shares of the training texts that help to choose the smoothing and fit the temperature, when `fit` is not
-        given splits for that.
+        Shares of the training texts that are held out when `fit` is not given such texts: the former help to choose
+        the smoothing, and both fit the temperature.
     options : dict, optional
         Any option of `TrainConfig` that is not among these parameters.
     time_budget : float, optional

@@ -64,6 +64,8 @@ def test_every_rival(name, material, causal_folder):
     assert record["score_flops_per_text"] > 0
     assert (record["train_flops"] == 0) == (name == "causal_zero_shot")
     assert record["seconds"] > 0
+    held = [text for split in ("calibration", "validation") for text in data[split].ids if len(text)]
+    assert record["temperature"]["n_texts"] == len(held)
     if name in ("causal_per_class", "causal_scratch"):
         assert record["steps_per_class"] == 20
         assert len(record["tokens_seen_per_class"]) == 2
@@ -112,7 +114,8 @@ def test_few_texts_do_not_starve_the_encoder(material):
 def test_causal_budgets_reach_the_fit(material, causal_folder):
     classifier, data = material
     few = CausalOptions(str(causal_folder), n_steps=1, calibration_texts=4)
-    assert fit_baseline("causal_per_class", classifier, data, causal=few)[1]["steps_per_class"] == 1
+    record = fit_baseline("causal_per_class", classifier, data, causal=few)[1]
+    assert (record["steps_per_class"], record["temperature"]["n_texts"]) == (1, 4)
     # a run of 3 + 3 steps of 8 texts: 48 texts for two classes, 8 at a time
     asked = CausalOptions(str(causal_folder), max_seconds=None)
     assert fit_baseline("causal_scratch", classifier, data, causal=asked)[1]["steps_per_class"] == 3
