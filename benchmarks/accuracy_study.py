@@ -40,7 +40,7 @@ from gencls.evaluation.same_run import RUN, identity_of
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import mcnemar_p
 from gencls.reporting.records import run_record
-from gencls.training.config import SCORING_OPTIONS, TrainConfig, class_stage_options
+from gencls.training.config import SCORING_OPTIONS, TrainConfig, free_of_adaptation
 
 logger = logging.getLogger("gencls.benchmarks")
 Row = dict[str, Any]
@@ -146,8 +146,7 @@ def _trained(base: Task, config: TrainConfig, runs: Path, progress: bool) -> Pat
     hybrid = runs / replace(base, variant="hybrid").name
     if changed and (hybrid / RUN).exists() and identity_of(hybrid)["config"] == ours:
         folder = hybrid  # a level is what the accuracy benchmark trains too
-    are_beside = wanted.counts_beside and base.config.counts_beside
-    source = recipe if changed and set(changed) <= set(class_stage_options(beside=are_beside)) else None
+    source = recipe if changed and set(changed) <= set(free_of_adaptation(ours, theirs)) else None
     train_run(base.data, folder, wanted, fresh_test=base.fresh_test, adapted=source, progress=progress)
     return folder
 

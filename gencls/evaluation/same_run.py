@@ -14,7 +14,7 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.training.class_verdict import VERDICT
-from gencls.training.config import TABLE_OPTIONS, TrainConfig, class_stage_options
+from gencls.training.config import TrainConfig, free_of_adaptation, free_table_options
 from gencls.training.loop import CHECKPOINTS, FINISHED, stage_folder
 from gencls.training.plan import FREE_OPTIONS, PLAN, has_these_tables, taken_over
 
@@ -94,15 +94,14 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
     if theirs is None or not _has_finished(source, "adapt", theirs["config"]["adapt_steps"]):
         expected = f"a run with a finished adaptation of {identity['config']['adapt_steps']} steps"
         raise ValueError(three_parts(expected, f"none in {source}", "Train it first, or leave --adapted out."))
-    is_beside = theirs["config"]["counts_beside"] and identity["config"]["counts_beside"]
-    differing = _other_options(theirs, identity, class_stage_options(beside=is_beside)) + _other_data(theirs, identity)
+    configs = theirs["config"], identity["config"]
+    differing = _other_options(theirs, identity, free_of_adaptation(*configs)) + _other_data(theirs, identity)
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
     stages = ["adapt"]
-    is_alike = time_budget is None and not _other_options(
-        theirs, identity, (*FREE_OPTIONS, *(TABLE_OPTIONS if is_beside else ()))
-    )
+    free = (*FREE_OPTIONS, *free_table_options(*configs))
+    is_alike = time_budget is None and not _other_options(theirs, identity, free)
     is_whole = _has_finished(source, "classes", theirs["config"]["class_steps"])
     if is_alike and is_whole and has_these_tables(plan := read_json(source / PLAN)):
         stages.append("classes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -47,9 +48,14 @@ CLASS_STAGE_OPTIONS = (
 )
 
 
-def class_stage_options(*, beside: bool) -> tuple[str, ...]:
-    """Return the options that an adaptation does not depend on; `beside`: of trainings with `counts_beside`."""
-    return (*CLASS_STAGE_OPTIONS, *(TABLE_OPTIONS if beside else ()))
+def free_table_options(*configs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options in which trainings may differ whose networks learn alike: none unless tables stand beside."""
+    return TABLE_OPTIONS if all(config["counts_beside"] for config in configs) else ()
+
+
+def free_of_adaptation(*configs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options in which trainings, given as `TrainConfig.as_dict` does, may differ and adapt alike."""
+    return (*CLASS_STAGE_OPTIONS, *free_table_options(*configs))
 
 
 @dataclass(frozen=True)
