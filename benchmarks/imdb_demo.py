@@ -10,13 +10,13 @@ index.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import log_to_stderr
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
@@ -71,8 +71,7 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default=Path("reports/imdb-demo"))
     parser.add_argument("--max-texts", type=int, default=TEST_TEXTS)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gencls").setLevel(logging.INFO)
+    log_to_stderr("gencls")
     report = main(arguments.run, arguments.output, n_texts=arguments.max_texts, progress=sys.stderr.isatty())
     print(model_text(read_json(arguments.output / "metrics.json")))
     print(f"report: {report}")

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.commands import log_to_stderr
 from benchmarks.poem_config import PRESETS, PoemConfig
 from benchmarks.poem_leakage import leakage_curve
 from benchmarks.poem_material import Material, load_material
@@ -251,8 +252,7 @@ def run_command(argv: Sequence[str] | None = None, *, command: str = "make poems
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gencls").setLevel(logging.INFO)
+    log_to_stderr("gencls")
     path = run_command()
     print((path.parent / "table.txt").read_text(encoding="utf-8"))
     print(f"report: {path}")

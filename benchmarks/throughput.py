@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.commands import log_to_stderr
 from benchmarks.throughput_material import LONG, SHORT, Material, load_material
 from benchmarks.throughput_memory import memory_of_a_long_text, memory_of_texts
 from benchmarks.throughput_padding import padding_waste
@@ -272,8 +273,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logger.setLevel(logging.INFO)
+    log_to_stderr(logger.name)
     arguments = _parser().parse_args()
     typed = " ".join(["python -m benchmarks.throughput", *sys.argv[1:]])
     chosen = PRESETS[arguments.preset]
