@@ -157,6 +157,10 @@ _OF_GENERATIVE: dict[tuple[str, str], Mapping[str, Any]] = {
 }
 #: Weight of the decision's loss, and no text without its class, which would cost a pass of its own.
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
+#: As many steps of the classes as the generative twin has, which the encoder beside them has too, and read as it reads.
+_OF_HYBRID: dict[tuple[str, str], Mapping[str, Any]] = {
+    ("cpu", "imdb"): {"class_steps": 2000, "long_texts": "chunks"},
+}
 #: Classes of a text in that loss where there are more: each is a pass over the vocabulary.
 _HYBRID_CLASSES = {"r52": 8, "20ng": 8}
 
@@ -203,7 +207,8 @@ def task(
     budgets = _BUDGETS[size]
     of_variant = _OF_GENERATIVE.get((size, data), {})
     if variant == "hybrid":
-        of_variant = {**_HYBRID, "hybrid_classes": _HYBRID_CLASSES.get(data)}
+        classes = {"hybrid_classes": _HYBRID_CLASSES.get(data)}
+        of_variant = {**_HYBRID, **classes, **_OF_HYBRID.get((size, data), {})}
     changes = {
         **_OF_THE_TEXTS.get(data, _OF_THE_TEXTS[_RECIPE_OF_OTHERS]),
         **budgets.get(data, budgets[_RECIPE_OF_OTHERS]),
