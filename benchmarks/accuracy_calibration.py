@@ -24,9 +24,9 @@ from gencls.classifier.calibration import fit_temperature, prior_weights
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.isotonic import fit_isotonic
 from gencls.classifier.pool import fit_network_weight, pooled
+from gencls.data import held_out
 from gencls.data.storage import write_atomic
-from gencls.evaluation.rival_data import RivalData, calibrating
-from gencls.evaluation.runs import load_run_data
+from gencls.evaluation.runs import load_run_data, names_of
 from gencls.likelihood.store import ScoreStore
 from gencls.reporting.metrics import classification_metrics
 
@@ -47,14 +47,13 @@ def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) ->
         return path
     classifier = DiffusionClassifier.load(run).set_params(progress=progress)
     _, dataset, splits = load_run_data(run)
-    names = ("calibration", "validation")
-    held = calibrating({name: RivalData.of(classifier, splits[name], dataset.label_names) for name in names})
+    held = held_out(splits)
     scores = classifier.score_ids(classifier.scoring_ids(held.texts), store=ScoreStore(run / "scores"))
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         evidence=mean_over_draws(classifier.evidence_of(scores)),
-        y=held.labels,
+        y=classifier.encode_labels(names_of(dataset, held)),
         n_tokens=scores.n_tokens,
     )
     return write_atomic(path, buffer.getvalue())

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from gencls.classifier.bayes import resolve_priors
 from gencls.classifier.devices import choose_device
 from gencls.classifier.held_out import HeldOutMixin
-from gencls.classifier.inputs import Part, calibrating, check_labels, check_n_jobs, check_texts, checked_parts
+from gencls.classifier.inputs import Part, check_labels, check_n_jobs, check_texts, checked_parts
 from gencls.classifier.persistence import load_run, save_run
 from gencls.data.errors import three_parts
 from gencls.diffusion.backbones import load_backbone
@@ -196,8 +196,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (N,)
             Labels of any kind.
         validation, calibration : (texts, labels), optional
-            Held-out texts; split off `X` otherwise. Those of validation help to choose the smoothing; those of both fit
-            the temperature.
+            Held-out texts for the smoothing and for the temperature; split off `X` otherwise, and then those of
+            validation fit the temperature too.
         unlabelled : sequence of str, optional
             More texts of the same kind, without labels. The adaptation reads them too; they get the classes that the
             counts of the labelled texts give them, in the shares of `priors`, and train the classes like those. It
@@ -249,10 +249,10 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         if result.transduction is not None:
             self.transduction_ = self.classes_[result.transduction]
         self.set_priors(self.priors)
-        texts, labels = calibrating(parts)
+        texts, labels = parts["calibration"]
         if len(np.unique(labels)) < 2:
             self._set_uncalibrated()
-            logger.warning("the held-out texts are of one class: no temperature fitted, probabilities are too sure")
+            logger.warning("the calibration texts are of one class: no temperature fitted, probabilities are too sure")
             return self
         return self._calibrate(self.scoring_ids(texts), labels)
 

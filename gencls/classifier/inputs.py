@@ -110,7 +110,8 @@ def checked_parts(
 ) -> dict[str, Part]:
     """Return training and held-out parts, `check_part` of those that were given and `split_parts` of the others.
 
-    Where no text is left for validation, the calibration texts are validation texts too.
+    Where no text is left for validation, the calibration texts are validation texts too. Calibration texts that were
+    not given are joined by those of validation, which have only helped to choose between ways to smooth the counts.
     """
     checked = {
         name: None if pair is None else check_part(name, pair[0], pair[1], classes) for name, pair in given.items()
@@ -118,19 +119,10 @@ def checked_parts(
     parts = split_parts(train, checked, shares, generator=generator)
     if not parts["validation"][0]:
         parts["validation"] = parts["calibration"]
+    elif given["calibration"] is None:
+        (texts, labels), (more, more_labels) = parts["calibration"], parts["validation"]
+        parts["calibration"] = [*texts, *more], np.concatenate([labels, more_labels])
     return parts
-
-
-def calibrating(parts: Mapping[str, Part]) -> Part:
-    """Return the held-out texts that all is fitted to that rests on scores, and their class indices.
-
-    The calibration texts, and the validation texts that are none of them: those have only helped to choose between some
-    ways to smooth the counts, and twice the texts tell a temperature better.
-    """
-    (texts, labels), (more, more_labels) = parts["calibration"], parts["validation"]
-    known = set(texts)
-    new = [row for row, text in enumerate(more) if text not in known]
-    return [*texts, *(more[row] for row in new)], np.concatenate([labels, more_labels[new]])
 
 
 def check_part(name: str, X: Sequence[str], y: ArrayLike, classes: NDArray[Any]) -> Part:

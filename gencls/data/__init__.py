@@ -9,7 +9,7 @@ from gencls.data.dataset import TextDataset, TextSplit, class_counts
 from gencls.data.errors import ArtefactError, HubError
 from gencls.data.pins import Artefact
 from gencls.data.sources import load_dataset
-from gencls.data.splits import make_splits, stratified_sample, with_fresh_test, with_unlabelled
+from gencls.data.splits import held_out, make_splits, stratified_sample, with_fresh_test, with_unlabelled
 
 __all__ = [
     "ARTEFACTS",
@@ -22,6 +22,7 @@ __all__ = [
     "cache_dir",
     "class_counts",
     "fetch",
+    "held_out",
     "load_dataset",
     "make_splits",
     "stratified_sample",

@@ -44,6 +44,10 @@ class TextSplit:
         rows = np.asarray(indices, dtype=np.int64)
         return TextSplit([self.texts[row] for row in rows], self.labels[rows])
 
+    def followed_by(self, other: TextSplit) -> TextSplit:
+        """These rows and those of another split of the same data set behind them."""
+        return TextSplit([*self.texts, *other.texts], np.concatenate([self.labels, other.labels]))
+
 
 @dataclass(frozen=True)
 class TextDataset:

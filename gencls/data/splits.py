@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -202,6 +203,15 @@ def _sample_sizes(counts: np.ndarray, total: int) -> list[int]:
     return sizes.tolist()
 
 
+def held_out(splits: Mapping[str, TextSplit]) -> TextSplit:
+    """Return the texts that a run's temperature is fitted to: those that train no weight and are not judged on.
+
+    The calibration texts, and behind them the validation texts: these have only helped to choose between ways to smooth
+    the counts, and twice the texts tell a temperature better.
+    """
+    return splits["calibration"].followed_by(splits["validation"])
+
+
 def with_fresh_test(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0) -> dict[str, TextSplit]:
     """Exchange the test split for training texts that no earlier evaluation has seen.
 
@@ -234,8 +244,7 @@ def with_fresh_test(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0)
     chosen = {normal_form(text) for text in stratified_sample(train, n_test, seed=seed).texts}
     is_chosen = np.array([normal_form(text) in chosen for text in train.texts])
     test, kept, old = train.take(np.flatnonzero(is_chosen)), train.take(np.flatnonzero(~is_chosen)), splits["test"]
-    grown = TextSplit([*kept.texts, *old.texts], np.concatenate([kept.labels, old.labels]))
-    return {**splits, "train": grown, "test": test}
+    return {**splits, "train": kept.followed_by(old), "test": test}
 
 
 def with_unlabelled(splits: dict[str, TextSplit], n_test: int, *, seed: int = 0) -> dict[str, TextSplit]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from gencls.classifier.estimator import DiffusionClassifier
 from gencls.classifier.inputs import check_n_jobs
-from gencls.data import TextDataset, TextSplit, load_dataset, stratified_sample
+from gencls.data import TextDataset, TextSplit, held_out, load_dataset, stratified_sample
 from gencls.data.errors import three_parts
 from gencls.data.storage import write_json
 from gencls.evaluation.language_model import language_model_metrics
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
-from gencls.evaluation.rival_data import CausalOptions, RivalData, calibrating
+from gencls.evaluation.rival_data import CausalOptions, RivalData
 from gencls.evaluation.rivals import BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import accelerator_name, load_run_data
 from gencls.evaluation.scores import score_arrays, score_test_texts, write_predictions, write_scores
@@ -87,7 +87,7 @@ def evaluate_run(
     classifier = _loaded(run, options, progress=progress)
     record, parts = evaluated_parts(run, classifier, options)
     if options.target_flip_rate is not None:
-        held = calibrating(parts)
+        held = parts["calibration"]
         classifier.calibrate(held.texts, classifier.classes_[held.labels])
     test = parts["test"]
     was_stored = any((run / "scores").glob("*.sqlite"))  # a time that reads finished scores says nothing
@@ -185,13 +185,18 @@ def _loaded(run: Path, options: EvaluationOptions, *, progress: bool) -> Diffusi
 def evaluated_parts(
     run: Path, classifier: DiffusionClassifier, options: EvaluationOptions
 ) -> tuple[dict[str, Any], dict[str, RivalData]]:
-    """Return the run's record, and its splits with the texts that the options ask for as ``test``."""
+    """Return the run's record, and its splits: ``test`` are the texts that the options ask for.
+
+    All that is not trained calibrates: ``calibration`` are the held-out texts, those of validation among them.
+    """
     record, dataset, splits = load_run_data(run)
     names: Sequence[str] = dataset.label_names
     if options.data is None:
         if options.split not in splits:
             raise ValueError(three_parts(f"a split out of {sorted(splits)}", repr(options.split), "Choose one."))
         test = splits[options.split]
+        if options.split in ("validation", "calibration"):
+            logger.warning("the temperature was fitted to the %s texts: judge calibration on others", options.split)
     else:
         place = record["data"]
         other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])
@@ -208,6 +213,7 @@ def evaluated_parts(
     parts = {
         name: RivalData.of(classifier, split, dataset.label_names) for name, split in splits.items() if name != "test"
     }
+    parts["calibration"] = RivalData.of(classifier, held_out(splits), dataset.label_names)
     parts["test"] = RivalData.of(classifier, test, names)
     return record, parts
 

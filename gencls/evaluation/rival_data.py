@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,6 @@ class RivalData:
         labels = classifier.encode_labels(np.array(names)[split.labels])
         return cls(split.texts, classifier.tokenize(split.texts).ids, labels)
 
-    def with_others(self, others: RivalData) -> RivalData:
-        """Return these texts and others behind them."""
-        labels = np.concatenate([self.labels, others.labels])
-        return RivalData([*self.texts, *others.texts], [*self.ids, *others.ids], labels)
-
     def first(self, n_texts: int | None) -> RivalData:
         """Return the first texts; all for None. Splits that were cut here are in a random order."""
         return RivalData(self.texts[:n_texts], self.ids[:n_texts], self.labels[:n_texts])
@@ -58,7 +53,7 @@ class CausalOptions:
     learning_rate : float, optional
         None takes the usual one: 5e-4 for adapters, 1e-3 from scratch.
     calibration_texts : int, optional
-        Held-out texts that are scored for the temperature; None scores all.
+        Calibration texts that are scored; None scores all.
     """
 
     model: str = "smollm2"
@@ -74,11 +69,6 @@ class CausalOptions:
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise ValueError(f"Expected a positive {name}; got {limit!r}. Use None for the usual one.")
-
-
-def calibrating(parts: Mapping[str, RivalData]) -> RivalData:
-    """Return the texts that a temperature is fitted to, out of a run's splits: those that no weight is trained on."""
-    return parts["calibration"].with_others(parts["validation"])
 
 
 #: A way to predict log P(class | text), (N, C), and what was chosen on the way and what it cost;

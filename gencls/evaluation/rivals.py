@@ -18,7 +18,7 @@ from gencls.classifier.temperature import LengthTemperature
 from gencls.data.errors import nearest, three_parts
 from gencls.evaluation.rival_causal import fit_causal_per_class, fit_causal_scratch, fit_causal_zero_shot
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
-from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData, calibrating
+from gencls.evaluation.rival_data import CausalOptions, Fitted, FloatArray, RivalData
 from gencls.evaluation.rival_fits import (
     fit_encoder,
     fit_nb_svm,
@@ -71,7 +71,7 @@ def fit_baseline(
     checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
-    """Fit one baseline on train, choose on validation, calibrate on calibration and validation, predict test.
+    """Fit one baseline on train, choose on validation, calibrate on calibration, predict test.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def fit_baseline(
     start = time.monotonic()
     predict, record = _fitted(name, classifier, data, causal, checkpoints, progress)
     before = record.pop("seconds_before", 0.0)
-    held = calibrating(data).first(causal.calibration_texts if name in _CAUSAL else None)
+    held = data["calibration"].first(causal.calibration_texts if name in _CAUSAL else None)
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
     class_count = np.bincount(data["train"].labels, minlength=len(classifier.classes_))
     log_share = np.log(class_count / class_count.sum())

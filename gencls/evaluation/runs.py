@@ -17,6 +17,7 @@ from gencls.data import (
     TextDataset,
     TextSplit,
     class_counts,
+    held_out,
     load_dataset,
     make_splits,
     with_fresh_test,
@@ -115,12 +116,13 @@ def train_run(
     write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
     if more is not None:
         note_unlabelled(folder, more)
+    held = held_out(splits)
     classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
     classifier.fit(
         splits["train"].texts,
         names_of(dataset, splits["train"]),
         validation=(splits["validation"].texts, names_of(dataset, splits["validation"])),
-        calibration=(splits["calibration"].texts, names_of(dataset, splits["calibration"])),
+        calibration=(held.texts, names_of(dataset, held)),
         unlabelled=more,
     )
     classifier.save(folder)

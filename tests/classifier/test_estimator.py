@@ -482,23 +482,25 @@ def test_a_rare_class_is_in_the_calibration_texts(tiny, toy):
     assert np.isfinite(model.predict_proba(texts[:4])).all()
 
 
-def test_held_out_texts_of_one_class_leave_the_temperature_at_one(tiny, toy, caplog):
-    held = (["a b", "c d"], ["left", "left"])
-    model = tiny(**QUICK).fit(*toy(20), validation=held, calibration=held)
+def test_calibration_texts_of_one_class_leave_the_temperature_at_one(tiny, toy, caplog):
+    model = tiny(**QUICK).fit(*toy(20), calibration=(["a b", "c d"], ["left", "left"]))
     assert model.temperature_ == LengthTemperature()
     assert "one class" in caplog.text
 
 
-def test_the_validation_texts_calibrate_too_and_each_text_once(tiny, toy):
-    """Those of validation that are calibration texts as well are no more than these."""
-    held, held_labels = toy(36)
-    calibration = (held[12:], held_labels[12:])
-    model = tiny(**QUICK).fit(*toy(20), validation=(held[:24], held_labels[:24]), calibration=calibration)
+def test_all_texts_that_were_split_off_calibrate(tiny, toy):
+    model = tiny(**QUICK, validation_fraction=0.2, calibration_fraction=0.1).fit(*toy(100))
+    assert model.temperature_.n_texts == 100 - model.class_count_.sum()
+    model = tiny(**QUICK, calibration_fraction=0.1).fit(*toy(100), validation=toy(20, seed=1))
+    assert model.temperature_.n_texts == 10 + 20
+
+
+def test_calibration_texts_that_were_given_calibrate_alone(tiny, toy):
+    held = toy(24, seed=1)
+    model = tiny(**QUICK).fit(*toy(40), validation=toy(12, seed=2), calibration=held)
     fitted = model.temperature_
-    new = [row for row in range(12) if held[row] not in set(calibration[0])]
-    assert len(new) > 0 and fitted.n_texts == 24 + len(new)
-    both = zip(calibration, ([held[row] for row in new], [held_labels[row] for row in new]), strict=True)
-    assert model.calibrate(*([*some, *others] for some, others in both)).temperature_ == fitted
+    assert fitted.n_texts == 24
+    assert model.calibrate(*held).temperature_ == fitted
 
 
 def test_given_splits_are_used_and_nothing_is_cut_from_the_training_texts(tiny, toy):

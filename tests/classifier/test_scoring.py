@@ -49,7 +49,7 @@ def texts(toy):
 @pytest.mark.parametrize("changes", KINDS, ids=str)
 def test_the_temperature_is_fitted_to_scores_of_the_kind_that_predicts(tiny, toy, changes):
     held = toy(40, seed=1)
-    model = tiny(**QUICK, **changes).fit(*toy(60), validation=held, calibration=held)
+    model = tiny(**QUICK, **changes).fit(*toy(60), calibration=held)
     scores = model.score_samples_by_class(held[0])
     evidence = mean_over_draws(model.evidence_of(scores))
     expected = fit_temperature(evidence, model.encode_labels(held[1]), scores.n_tokens, model.log_prior_)
@@ -254,11 +254,11 @@ def test_workers_give_the_same_bits(trained, texts):
     np.testing.assert_array_equal(model.predict_log_proba(texts), trained.predict_log_proba(texts))
 
 
-def test_held_out_texts_of_one_class_leave_the_defaults(tiny, toy):
-    one = dict.fromkeys(("validation", "calibration"), (["a b", "c d"], ["left", "left"]))
-    model = tiny(**QUICK, target_flip_rate=0.1).fit(*toy(20), **one)
+def test_calibration_texts_of_one_class_leave_the_defaults(tiny, toy):
+    one = (["a b", "c d"], ["left", "left"])
+    model = tiny(**QUICK, target_flip_rate=0.1).fit(*toy(20), calibration=one)
     assert model.stopping_rule_ == StoppingRule(0.1)
     assert model.temperature_ == LengthTemperature()
-    model = tiny(**QUICK, level_weighting="learned").fit(*toy(20), **one)
+    model = tiny(**QUICK, level_weighting="learned").fit(*toy(20), calibration=one)
     assert model.level_weighting_.name == "bound"
     assert np.isfinite(model.predict_log_proba(["abc"])).all()

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from gencls.data.dataset import TextDataset, TextSplit
-from gencls.data.splits import SPLIT_NAMES, make_splits, stratified_sample, with_fresh_test, with_unlabelled
+from gencls.data.splits import (
+    SPLIT_NAMES,
+    held_out,
+    make_splits,
+    stratified_sample,
+    with_fresh_test,
+    with_unlabelled,
+)
 from gencls.data.text import normal_form
 
 
@@ -44,6 +51,16 @@ def test_every_text_is_somewhere_once() -> None:
     data = numbered(333, (2, 1, 1))
     together = [row for split in rows(make_splits(dataset_of(data))).values() for row in split]
     assert Counter(together) == Counter(zip(data.texts, data.labels.tolist(), strict=True))
+
+
+def test_held_out_are_the_texts_of_neither_training_nor_test() -> None:
+    splits = make_splits(dataset_of(numbered(200)))
+    held = held_out(splits)
+    told = rows(splits)
+    assert rows({"held": held})["held"] == told["calibration"] + told["validation"]
+    assert held.labels.dtype == np.int64
+    empty = {**splits, "validation": splits["validation"].take([])}
+    assert rows({"held": held_out(empty)})["held"] == told["calibration"]
 
 
 def test_copies_never_straddle_a_border_even_across_classes() -> None:

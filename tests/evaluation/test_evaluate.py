@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from gencls.cli.main import main
 from gencls.data.storage import plain
+from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.rivals import BASELINES
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
 
@@ -61,10 +63,28 @@ def test_metrics_have_the_promised_keys(report):
     diffusion = metrics["diffusion"]
     assert set(diffusion) >= OF_DIFFUSION
     assert set(diffusion["uncalibrated"]) >= PROMISED - {"mcnemar_p"}
-    assert set(diffusion["temperature"]) == {"a", "b", "shortest", "log_prior", "lapse"}
+    assert set(diffusion["temperature"]) == {"a", "b", "shortest", "log_prior", "lapse", "n_texts"}
     assert np.shape(diffusion["bits_per_token"]) == (2, 2)
     assert diffusion["accuracy"] > 0.8
     assert metrics["naive_bayes"]["accuracy"] > 0.8
+
+
+def test_all_held_out_texts_calibrate_the_run_and_its_rivals(report):
+    counts = read(report, "run.json")["data"]["class_counts"]
+    n_held = sum(sum(counts[name].values()) for name in ("validation", "calibration"))
+    assert read(report, "metrics.json")["diffusion"]["temperature"]["n_texts"] == n_held
+    baselines = read(report, "run.json")["baselines"]
+    assert {name: row["temperature"]["n_texts"] for name, row in baselines.items()} == dict.fromkeys(BASELINES, n_held)
+    page = (report / "report.html").read_text(encoding="utf-8")
+    told = page[page.index("held-out texts that it was fitted to") :][:200]
+    assert re.findall(r"\d+", told)[0] == str(n_held)
+
+
+def test_texts_that_calibrated_are_no_judges_of_calibration(toy_run, tmp_path, caplog):
+    for split, is_said in (("validation", True), ("train", False)):
+        caplog.clear()
+        evaluate_run(toy_run, tmp_path / split, EvaluationOptions(split=split, max_texts=8, baselines=()))
+        assert (f"fitted to the {split} texts" in caplog.text) == is_said
 
 
 def test_forwards_are_counted(report):
@@ -177,8 +197,6 @@ def test_adapted_draws_are_evaluated(adaptive, report):
 
 
 def test_bad_scoring_options_are_said_before_any_work(toy_run, tmp_path):
-    from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
-
     for options in (EvaluationOptions(target_flip_rate=0.7), EvaluationOptions(n_jobs=0)):
         with pytest.raises(ValueError, match=r"Expected .*; got .*\. \w"):
             evaluate_run(toy_run, tmp_path / "report", options)
@@ -188,7 +206,6 @@ def test_bad_scoring_options_are_said_before_any_work(toy_run, tmp_path):
 @pytest.fixture(scope="module")
 def sample(toy_run, tmp_path_factory):
     """A second evaluation: other data, a sample, no rivals."""
-    from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 
     folder = tmp_path_factory.mktemp("reports") / "sample"
     options = EvaluationOptions(data=str(toy_run.parent / "toy.csv"), max_texts=16, baselines=("naive_bayes",), seed=3)
