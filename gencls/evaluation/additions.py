@@ -68,19 +68,17 @@ def add_baselines(
     _check_finished(output)
     classifier = DiffusionClassifier.load(run).set_params(progress=progress)
     record, parts = evaluated_parts(run, classifier, options)
-    arrays, facts = load_scores(output / "scores.npz"), read_json(output / "run.json")
-    _check_same_run(run, record, facts)
-    _check_same_texts(output, arrays, parts["test"], classifier)
+    _found(run, output, record, parts["test"], classifier)
     device = accelerator_name(classifier.denoiser_.bias.device)
     checkpoints = RivalCheckpoints(run)
     for name in options.baselines:  # written one by one: a causal rival takes half an hour
         start = time.monotonic()
         alone = replace(options, baselines=(name,))
         rivals, records = fit_baselines(classifier, parts, alone, checkpoints, progress=progress)
-        arrays |= rivals
+        # read again: a fit takes hours, and another one may have been added meanwhile, or the run evaluated anew
+        arrays, facts = _found(run, output, record, parts["test"], classifier)
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
-        facts = _with_added(facts, records, told, time.monotonic() - start)
-        _write(output, arrays, facts)
+        _write(output, arrays | rivals, _with_added(facts, records, told, time.monotonic() - start))
         checkpoints.drop([name])
     return build_report(output, progress=progress)
 
@@ -148,6 +146,17 @@ def _check_finished(output: Path) -> None:
         if not (output / name).exists():
             got = f"none with {name} in {output}"
             raise FileNotFoundError(three_parts("a finished evaluation", got, "Evaluate the run first, without --add."))
+
+
+def _found(
+    run: Path, output: Path, record: Mapping[str, Any], test: RivalData, classifier: DiffusionClassifier
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays and the record of a finished evaluation, if it is one of this run on these texts."""
+    _check_finished(output)
+    arrays, facts = load_scores(output / "scores.npz"), read_json(output / "run.json")
+    _check_same_run(run, record, facts)
+    _check_same_texts(output, arrays, test, classifier)
+    return arrays, facts
 
 
 def _check_same_run(run: Path, record: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -94,6 +94,23 @@ def test_what_is_fitted_is_kept_when_the_next_one_fails(toy_run, begun, monkeypa
     assert [entry["baselines"] for entry in read_json(begun / "run.json")["added"]] == [["nb_svm"]]
 
 
+def test_what_was_added_during_a_fit_is_kept(toy_run, begun, monkeypatch):
+    options = EvaluationOptions(max_texts=16, seed=3, baselines=NAMES[1:])
+    fit = additions.fit_baselines
+
+    def slow(*args, **kwargs):
+        monkeypatch.setattr(additions, "fit_baselines", fit)
+        add_baselines(toy_run, begun, EvaluationOptions(max_texts=16, seed=3, baselines=("naive_bayes_words",)))
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(additions, "fit_baselines", slow)
+    add_baselines(toy_run, begun, options)
+    everything = {*NAMES, "naive_bayes_words"}
+    assert set(read_json(begun / "metrics.json")) == {"diffusion", *everything}
+    assert set(read_json(begun / "run.json")["baselines"]) == everything
+    assert {f"baseline_{name}" for name in everything} <= set(load_scores(begun / "scores.npz"))
+
+
 def test_a_rival_that_is_there_is_fitted_again_in_its_place(toy_run, begun):
     scores = load_scores(begun / "scores.npz")
     wrong = {**scores, "baseline_naive_bayes": np.roll(scores["baseline_naive_bayes"], 1, axis=1)}
