@@ -42,9 +42,6 @@ N_FOLDS = 5
 
 def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) -> Path:
     """Score the held-out texts of a run as its test texts were scored, and keep the arrays; returns their path."""
-    path = folder / HELD_OUT
-    if path.exists():
-        return path
     classifier = DiffusionClassifier.load(run).set_params(progress=progress)
     _, dataset, splits = load_run_data(run)
     held = held_out(splits)
@@ -56,7 +53,7 @@ def write_held_out_scores(run: Path, folder: Path, *, progress: bool = False) ->
         y=classifier.encode_labels(names_of(dataset, held)),
         n_tokens=scores.n_tokens,
     )
-    return write_atomic(path, buffer.getvalue())
+    return write_atomic(folder / HELD_OUT, buffer.getvalue())
 
 
 def read_held_out_scores(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy_shift --pairs imdb:rotten_tomatoes rotten_tomatoes:imdb
 
 The accuracy benchmark's generative runs score texts of the other data set; the rivals are fitted on the run's own
-texts. Temperatures stay those of the run's own calibration texts: nothing is fitted on the other data set. Rivals that
+texts. Temperatures stay those of the run's own held-out texts: nothing is fitted on the other data set. Rivals that
 a finished evaluation lacks are added to it, and `--refit nb_svm` fits some again. The page is of all data sets that the
 runs in question were used on, and keeps what an earlier page says of other runs.
 """

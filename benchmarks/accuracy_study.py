@@ -48,7 +48,7 @@ FloatArray = NDArray[np.float64]
 
 
 #: No model has trained on them. The first helped to choose the smoothing of the counts, for all levels alike but those
-#: of "pairs" and "discount"; the second has set a temperature, which is not used here.
+#: of "pairs" and "discount"; both have set a temperature, which is not used here.
 HELD_OUT = ("validation", "calibration")
 
 
@@ -171,7 +171,7 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     by_counts = (counts + classifier.log_prior_).argmax(axis=1)
     true = mean_over_draws(scores.samples)[np.arange(len(labels)), labels]
     evidence = mean_over_draws(classifier.network_evidence(scores))
-    if scores.count_scores is not None:  # the run's own weight was fitted to some of these texts
+    if scores.count_scores is not None:  # the run's own weight was fitted to these texts
         evidence = pooled_by_others(evidence, counts, labels, scores.n_tokens, log_prior=classifier.log_prior_)
     return {
         "held": {"evidence": evidence, "labels": labels, "lengths": scores.n_tokens},

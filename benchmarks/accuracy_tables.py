@@ -62,8 +62,8 @@ of the training texts. A good accuracy at the unigram's entropy is a linear clas
 After temperature; ECE in 15 bins of equal mass with its bootstrap interval, beside the interval in which a perfectly
 calibrated model of the same confidences would land ("null"). Drawing texts again raises the ECE, so that its
 own interval lies too high and can leave out the value itself: judge by the null. "Fitted to": held-out texts of the
-temperature, those of the calibration and of the validation split; where none is told, the model was evaluated before
-the latter calibrated too, and has about half as many.
+temperature, those of the calibration and of the validation split; where none is told, the model was calibrated before
+the latter took part, on about half as many.
 
 {calibration}
 

@@ -66,7 +66,7 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         Class priors; "empirical" are the shares of the training texts.
     validation_fraction, calibration_fraction : float
         Shares of the training texts that are held out when `fit` is not given such texts: the former help to choose
-        the smoothing, and both fit the temperature.
+        the smoothing, the latter, or both where neither was given, fit the temperature.
     options : dict, optional
         Any option of `TrainConfig` that is not among these parameters.
     time_budget : float, optional
@@ -196,8 +196,8 @@ class DiffusionClassifier(HeldOutMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (N,)
             Labels of any kind.
         validation, calibration : (texts, labels), optional
-            Held-out texts for the smoothing and for the temperature; split off `X` otherwise, and then those of
-            validation fit the temperature too.
+            Held-out texts for the smoothing and for the temperature; split off `X` otherwise. Where neither is given,
+            those of validation fit the temperature too.
         unlabelled : sequence of str, optional
             More texts of the same kind, without labels. The adaptation reads them too; they get the classes that the
             counts of the labelled texts give them, in the shares of `priors`, and train the classes like those. It

@@ -110,8 +110,8 @@ def checked_parts(
 ) -> dict[str, Part]:
     """Return training and held-out parts, `check_part` of those that were given and `split_parts` of the others.
 
-    Where no text is left for validation, the calibration texts are validation texts too. Calibration texts that were
-    not given are joined by those of validation, which have only helped to choose between ways to smooth the counts.
+    Where no text is left for validation, the calibration texts are validation texts too. Where neither
+    was given, the validation texts calibrate too: they have only helped to choose between a few settings.
     """
     checked = {
         name: None if pair is None else check_part(name, pair[0], pair[1], classes) for name, pair in given.items()
@@ -119,7 +119,7 @@ def checked_parts(
     parts = split_parts(train, checked, shares, generator=generator)
     if not parts["validation"][0]:
         parts["validation"] = parts["calibration"]
-    elif given["calibration"] is None:
+    elif given["calibration"] is None and given["validation"] is None:
         (texts, labels), (more, more_labels) = parts["calibration"], parts["validation"]
         parts["calibration"] = [*texts, *more], np.concatenate([labels, more_labels])
     return parts

@@ -206,8 +206,8 @@ def _sample_sizes(counts: np.ndarray, total: int) -> list[int]:
 def held_out(splits: Mapping[str, TextSplit]) -> TextSplit:
     """Return the texts that a run's temperature is fitted to: those that train no weight and are not judged on.
 
-    The calibration texts, and behind them the validation texts: these have only helped to choose between ways to smooth
-    the counts, and twice the texts tell a temperature better.
+    The calibration texts, and behind them the validation texts: these have helped to choose between a few settings, no
+    more, and twice the texts tell a temperature better.
     """
     return splits["calibration"].followed_by(splits["validation"])
 

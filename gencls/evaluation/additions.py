@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gencls.classifier.estimator import DiffusionClassifier
+from gencls.classifier.temperature import LengthTemperature
 from gencls.data.errors import three_parts
 from gencls.data.storage import read_json
 from gencls.evaluation.evaluate import EvaluationOptions, evaluated_parts, fit_baselines, write_numbers
@@ -155,6 +156,7 @@ def _found(
     _check_finished(output)
     arrays, facts = load_scores(output / "scores.npz"), read_json(output / "run.json")
     _check_same_run(run, record, facts)
+    _check_same_temperature(run, output, classifier)
     _check_same_texts(output, arrays, test, classifier)
     return arrays, facts
 
@@ -163,6 +165,15 @@ def _check_same_run(run: Path, record: Mapping[str, Any], facts: Mapping[str, An
     if record["config"] != facts["config"]:
         got = f"one of other options in {run.name}"
         raise ValueError(three_parts("the run that was evaluated", got, "Evaluate it without --add."))
+
+
+def _check_same_temperature(run: Path, output: Path, classifier: DiffusionClassifier) -> None:
+    """Refuse an evaluation from before the run was calibrated again: its rivals would rest on other texts than it."""
+    told = read_json(output / "metrics.json")["diffusion"]
+    is_adaptive = told.get("draws") is not None  # the evaluation has calibrated for itself
+    if not is_adaptive and LengthTemperature.from_dict(told["temperature"]) != classifier.temperature_:
+        got = f"one from before {run.name} was calibrated again, in {output}"
+        raise ValueError(three_parts("an evaluation of the run as it is", got, "Evaluate it anew, without --add."))
 
 
 def _check_same_texts(

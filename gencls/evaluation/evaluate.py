@@ -89,6 +89,7 @@ def evaluate_run(
     if options.target_flip_rate is not None:
         held = parts["calibration"]
         classifier.calibrate(held.texts, classifier.classes_[held.labels])
+    _compare_calibration(classifier, parts["calibration"])
     test = parts["test"]
     was_stored = any((run / "scores").glob("*.sqlite"))  # a time that reads finished scores says nothing
     scores, seconds = score_test_texts(classifier, test, run)
@@ -182,6 +183,15 @@ def _loaded(run: Path, options: EvaluationOptions, *, progress: bool) -> Diffusi
     return classifier
 
 
+def _compare_calibration(classifier: DiffusionClassifier, held: RivalData) -> None:
+    """Say where the rivals calibrate on another number of texts than the run did, say in an older version."""
+    own, theirs = classifier.temperature_.n_texts, sum(len(ids) > 0 for ids in held.ids)
+    if own != theirs:
+        said = f"{own} texts" if own else "a number of texts that it does not tell"
+        todo = "`calibrate` it on `gencls.data.held_out` of its splits and save it, to calibrate both alike"
+        logger.warning("the run was calibrated on %s, its baselines are on %d; %s", said, theirs, todo)
+
+
 def evaluated_parts(
     run: Path, classifier: DiffusionClassifier, options: EvaluationOptions
 ) -> tuple[dict[str, Any], dict[str, RivalData]]:
@@ -196,7 +206,7 @@ def evaluated_parts(
             raise ValueError(three_parts(f"a split out of {sorted(splits)}", repr(options.split), "Choose one."))
         test = splits[options.split]
         if options.split in ("validation", "calibration"):
-            logger.warning("the temperature was fitted to the %s texts: judge calibration on others", options.split)
+            logger.warning("the calibration rests on the %s texts: judge on others", options.split)
     else:
         place = record["data"]
         other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])

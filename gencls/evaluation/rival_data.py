@@ -29,9 +29,12 @@ class RivalData:
         labels = classifier.encode_labels(np.array(names)[split.labels])
         return cls(split.texts, classifier.tokenize(split.texts).ids, labels)
 
-    def first(self, n_texts: int | None) -> RivalData:
-        """Return the first texts; all for None. Splits that were cut here are in a random order."""
-        return RivalData(self.texts[:n_texts], self.ids[:n_texts], self.labels[:n_texts])
+    def sample(self, n_texts: int | None) -> RivalData:
+        """Return some of the texts, always the same ones, in their order; all for None, or where there are no more."""
+        if n_texts is None or n_texts >= len(self.texts):
+            return self
+        rows = np.sort(np.random.default_rng(0).permutation(len(self.texts))[:n_texts])
+        return RivalData([self.texts[row] for row in rows], [self.ids[row] for row in rows], self.labels[rows])
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def fit_baseline(
     start = time.monotonic()
     predict, record = _fitted(name, classifier, data, causal, checkpoints, progress)
     before = record.pop("seconds_before", 0.0)
-    held = data["calibration"].first(causal.calibration_texts if name in _CAUSAL else None)
+    held = data["calibration"].sample(causal.calibration_texts if name in _CAUSAL else None)
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
     class_count = np.bincount(data["train"].labels, minlength=len(classifier.classes_))
     log_share = np.log(class_count / class_count.sum())

@@ -155,6 +155,16 @@ def test_a_run_of_other_options_is_refused(toy_run, begun):
         add_baselines(toy_run, begun, EvaluationOptions(max_texts=16, seed=3, baselines=("nb_svm",)))
 
 
+def test_an_evaluation_of_another_calibration_is_refused(toy_run, begun, monkeypatch):
+    monkeypatch.setattr(additions, "fit_baselines", lambda *_, **__: pytest.fail("fitted"))
+    options = EvaluationOptions(max_texts=16, seed=3, baselines=NAMES[1:])
+    metrics = read_json(begun / "metrics.json")
+    old = {**metrics["diffusion"], "temperature": {**metrics["diffusion"]["temperature"], "a": 3.0}}
+    write_json(begun / "metrics.json", {**metrics, "diffusion": old})
+    with pytest.raises(ValueError, match="calibrated again"):
+        add_baselines(toy_run, begun, options)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_an_unfinished_evaluation_is_refused(toy_run, begun, name):
     (begun / name).unlink()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -80,11 +81,31 @@ def test_all_held_out_texts_calibrate_the_run_and_its_rivals(report):
     assert re.findall(r"\d+", told)[0] == str(n_held)
 
 
+def test_a_run_that_was_calibrated_on_fewer_texts_than_its_rivals_says_so(toy_run, tmp_path, caplog):
+    from gencls.classifier.estimator import DiffusionClassifier
+    from gencls.evaluation.runs import load_run_data
+
+    options = EvaluationOptions(max_texts=8, baselines=())
+    evaluate_run(toy_run, tmp_path / "report", options)
+    assert "was calibrated on" not in caplog.text
+    run = shutil.copytree(toy_run, tmp_path / "run")
+    model, (_, _, splits) = DiffusionClassifier.load(run), load_run_data(run)
+    held = splits["calibration"]
+    model.calibrate(held.texts, model.classes_[held.labels]).save(run)
+    evaluate_run(run, tmp_path / "other", options)
+    assert f"was calibrated on {len(held)} texts" in caplog.text
+    described = read(run, "classifier.json")
+    described["temperature"].pop("n_texts")  # of an older version
+    (run / "classifier.json").write_text(json.dumps(described), encoding="utf-8")
+    evaluate_run(run, tmp_path / "old", options)
+    assert "a number of texts that it does not tell" in caplog.text
+
+
 def test_texts_that_calibrated_are_no_judges_of_calibration(toy_run, tmp_path, caplog):
     for split, is_said in (("validation", True), ("train", False)):
         caplog.clear()
         evaluate_run(toy_run, tmp_path / split, EvaluationOptions(split=split, max_texts=8, baselines=()))
-        assert (f"fitted to the {split} texts" in caplog.text) == is_said
+        assert (f"rests on the {split} texts" in caplog.text) == is_said
 
 
 def test_forwards_are_counted(report):

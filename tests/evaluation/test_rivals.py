@@ -104,7 +104,7 @@ def test_the_count_tables_read_whole_texts_where_the_classifier_does(material):
 def test_few_texts_do_not_starve_the_encoder(material):
     """A run of 3 + 3 steps of 8 texts: three passes over eight texts would be three steps."""
     classifier, data = material
-    few = {**data, "train": data["train"].first(8)}
+    few = {**data, "train": data["train"].sample(8)}
     assert set(few["train"].labels) == {0, 1}
     record = fit_baseline("encoder", classifier, few)[1]
     assert (record["steps"], record["n_layers"]) == (6, 2)
@@ -123,12 +123,17 @@ def test_causal_budgets_reach_the_fit(material, causal_folder):
             CausalOptions(**{name: 0})
 
 
-def test_the_calibration_sample_is_the_first_texts(material):
+def test_a_sample_is_of_both_ends_and_keeps_each_text_with_its_label(material):
     _, data = material
-    first = data["train"].first(3)
-    assert first.texts == data["train"].texts[:3]
-    assert [len(part) for part in (first.ids, first.labels)] == [3, 3]
-    assert len(data["train"].first(None).texts) == len(data["train"].texts)
+    part = data["train"]
+    some = part.sample(20)
+    places = [part.texts.index(text) for text in some.texts]
+    assert len(set(places)) == 20 and places == sorted(places)
+    assert places[0] < len(part.texts) / 4 and places[-1] > 3 * len(part.texts) / 4, "splits may be in any order"
+    assert some.labels.tolist() == part.labels[places].tolist()
+    assert all(np.array_equal(ids, part.ids[place]) for ids, place in zip(some.ids, places, strict=True))
+    assert part.sample(20).texts == some.texts
+    assert part.sample(None) is part.sample(10_000) is part
 
 
 def test_names_are_checked_at_once():
