@@ -76,6 +76,23 @@ def test_the_tables_tell_how_each_run_was_trained(runs, report):
         assert f"| {variant} | {steps} | {smoothing} |" in page
 
 
+def test_the_tables_tell_how_many_texts_calibrated_each_model(runs, report):
+    page = (report / "tables.md").read_text(encoding="utf-8")
+    n_held = read(runs / "toy-generative-0", "classifier.json")["temperature"]["n_texts"]
+    assert n_held == len(read_held_out_scores(runs / "toy-generative-0" / "evaluation" / HELD_OUT)["y"])
+    lines = page[page.index("| fitted to |") : page.index("Other ways to calibrate")].splitlines()[2:-1]
+    assert len(lines) > 2
+    assert {line.split("|")[-2].strip() for line in lines} == {f"{n_held:,}"}
+
+
+def test_a_model_of_before_tells_no_number_of_texts():
+    intervals = [f"{name}_{end}" for name in ("ece", "ece_null") for end in ("low", "high")]
+    numbers = dict.fromkeys(("nll", "brier", "ece", "smece", *intervals), 0.1)
+    row = {"data": "toy", "seed": 0, "model": "encoder", **numbers}
+    assert accuracy_tables._calibration(row)[-1] == "–"
+    assert accuracy_tables._calibration({**row, "calibrated_on": 1234})[-1] == "1,234"
+
+
 def test_an_evaluation_of_before_tells_nothing_of_its_training():
     row = {"data": "toy", "seed": 1, "variant": "generative"}
     assert accuracy_tables._training({**row, "commit": None}) == ["toy, seed 1", "generative", "–", "–", "–"]
