@@ -29,9 +29,8 @@ IMDB, the Chinese ones and the sentences of Rotten Tomatoes, the class's counts 
 that weighs both, fitted to the held-out texts too, moves some. IMDB's and the Chinese ones are decided whole.)
 "Hybrid": trained with the cross-entropy of the Bayes posterior as well; on reviews with the counts inside, and, as they
 were evaluated, fewer steps of the classes, cut texts, and tables that count long texts whole; on Rotten Tomatoes on
-MiniLM, where the generative
-model has four layers of MPNet; on R52 without the shrinkage of small classes. "Its count tables": what the generative
-model starts from, without the network.
+MiniLM, where the generative model has four layers of MPNet; on R52 without the shrinkage of small classes. "Its count
+tables": what the generative model starts from, without the network.
 
 All choices were made on validation and calibration texts; a recipe's test split was scored once, and where another
 recipe had been scored before, [findings.md](findings.md) says so. Data are those of the package index: the test texts
@@ -49,6 +48,7 @@ splits, in lower case, letters only.
 
 Share of test texts classified rightly, in percent, mean over the seeds. Bold: the best of the data set. An arrow: above
 (↑) or below (↓) the generative model beyond chance, with each of the seeds. Models that lack a seed are not compared.
+A star: with an encoder in it that was fitted beside another recipe; the next table says which.
 
 {overview}
 

@@ -105,6 +105,7 @@ def test_an_encoder_of_another_recipe_says_so():
     rows[1] |= {"differs": "minilm"}
     (found,) = cells_of(encoder_table(rows, evaluations))[1:]
     assert found[1:3] == ["95.0 (minilm)", "90.0"]
+    assert [cells[1] for cells in cells_of(overview_table(rows))[1:]] == ["90.0", "80.0 ↓", "**95.0**\\* ↑"]
 
 
 def test_a_lead_within_chance_is_not_bold_and_one_of_unknown_texts_has_no_interval():
