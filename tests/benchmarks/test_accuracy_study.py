@@ -157,7 +157,7 @@ def test_the_counts_of_a_level_are_those_of_its_tables(rows, base):
     folder, found = rows
     run = folder / base.name
     classifier, (_, dataset, splits) = DiffusionClassifier.load(run), load_run_data(run)
-    parts = {name: RivalData.of(classifier, splits[name], dataset.label_names) for name in ("train", *HELD_OUT)}
+    parts = {name: RivalData.of(classifier, splits[name], dataset.label_names) for name in ("train", "test", *HELD_OUT)}
     predict, _ = fit_pair_tables(classifier, parts)
     right = [predict(parts[name]).argmax(axis=1) == parts[name].labels for name in HELD_OUT]
     assert found[0]["counts_accuracy"] == pytest.approx(np.concatenate(right).mean())
