@@ -34,7 +34,7 @@ from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.runs import train_run
 from gencls.evaluation.same_run import RUN, identity_of
 from gencls.reporting.records import run_record
-from gencls.training.config import free_of_adaptation
+from gencls.training.config import free_of_adaptation, other_options
 
 logger = logging.getLogger("gencls.benchmarks")
 #: The evaluation's folder in a run's, and the file that says what it was an evaluation of; written last.
@@ -93,8 +93,7 @@ def _adapted(chosen: Task, runs: Path, earlier: Path | None) -> Path | None:
         if not (place / RUN).exists():
             continue
         ours, theirs = chosen.config.as_dict(), identity_of(place)["config"]
-        free = free_of_adaptation(ours, theirs)
-        other = [name for name in _differing(ours, theirs) if name not in free]
+        other = other_options(ours, theirs, free=free_of_adaptation(ours, theirs))
         if not other:
             return place
         logger.info("%s takes nothing over from %s, which has another %s", chosen.name, place, ", ".join(other))
@@ -103,12 +102,7 @@ def _adapted(chosen: Task, runs: Path, earlier: Path | None) -> Path | None:
 
 def check_same_recipe(chosen: Task, folder: Path) -> None:
     """Raise a ValueError if the run in a folder is not one of the recipe as it is now."""
-    _refuse(_differing(chosen.config.as_dict(), identity_of(folder)["config"]), folder)
-
-
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Options that one training has otherwise than another."""
-    return [name for name, value in ours.items() if theirs[name] != value]
+    _refuse(other_options(chosen.config.as_dict(), identity_of(folder)["config"]), folder)
 
 
 def _check_same_number(folder: Path, max_texts: int | None) -> None:

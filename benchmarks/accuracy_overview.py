@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 #: A rival above the generative model, and one below it.
 _ARROWS = {"loses": " ↑", "wins": " ↓"}
 #: Behind a mean with a rival in it that is kept from an evaluation of another recipe.
-OF_ANOTHER_RECIPE = "\\*"
+_OF_ANOTHER_RECIPE = "\\*"
 #: Models whose calibration errors stand beside each other.
 _CALIBRATED = ("diffusion", "hybrid", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", ENCODER)
 
@@ -43,7 +43,7 @@ def _cell(model: str, found: Mapping[str, Sequence[Row]]) -> str:
     mean, best = _mean(rows), max(_mean(others) for others in found.values() if len(others) == n_seeds)
     shown = f"**{100 * mean:.1f}**" if mean == best and len(rows) == n_seeds else f"{100 * mean:.1f}"
     of = "" if len(rows) == n_seeds else f" ({len(rows)} of {n_seeds})"
-    kept = OF_ANOTHER_RECIPE if any("differs" in row for row in rows) else ""
+    kept = _OF_ANOTHER_RECIPE if any("differs" in row for row in rows) else ""
     return shown + kept + _arrow(rows) + of
 
 

@@ -16,7 +16,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def _scored(base: Task, config: TrainConfig, runs: Path, limit: int | None, prog
     if any(getattr(config, name) != getattr(base.config, name) for name in FITTED):
         classifier.calibrate(splits["calibration"].texts, names_of(dataset, splits["calibration"]))
         parts = parts[:1]
-    part = TextSplit([text for part in parts for text in part.texts], np.concatenate([part.labels for part in parts]))
+    part = reduce(TextSplit.followed_by, parts)
     labels = classifier.encode_labels(names_of(dataset, part))
     options = {"store": ScoreStore(folder / "scores"), "by_step": config.level_weighting != "bound"}
     ids = classifier.scoring_ids(part.texts)

@@ -69,7 +69,8 @@ def add_baselines(
     _check_finished(output)
     classifier = DiffusionClassifier.load(run).set_params(progress=progress)
     record, parts = evaluated_parts(run, classifier, options)
-    _found(run, output, record, parts["test"], classifier)
+    texts = _texts_to_judge(classifier, parts["test"])
+    _found(run, output, record, texts, classifier)
     device = accelerator_name(classifier.denoiser_.bias.device)
     checkpoints = RivalCheckpoints(run)
     for name in options.baselines:  # written one by one: a causal rival takes half an hour
@@ -77,7 +78,7 @@ def add_baselines(
         alone = replace(options, baselines=(name,))
         rivals, records = fit_baselines(classifier, parts, alone, checkpoints, progress=progress)
         # read again: a fit takes hours, and another one may have been added meanwhile, or the run evaluated anew
-        arrays, facts = _found(run, output, record, parts["test"], classifier)
+        arrays, facts = _found(run, output, record, texts, classifier)
         told = run_record(command or f"gencls evaluate {run.name} --add", {}, options.seed, device=device)
         _write(output, arrays | rivals, _with_added(facts, records, told, time.monotonic() - start))
         checkpoints.drop([name])
@@ -122,8 +123,8 @@ def take_baselines(run: Path, source: Path, output: Path, names: Sequence[str], 
         raise ValueError(three_parts(f"baselines out of {known}", ", ".join(missing), "Fit them: --add."))
     arrays, old = load_scores(output / "scores.npz"), load_scores(source / "scores.npz")
     _check_same_rivals(ours, theirs, source)
-    same = _compared(output, arrays, read_digests(source / "predictions.jsonl"), old["y"], old["class_names"].tolist())
-    _refuse_others(same, "an evaluation on the same texts", f"{source.name}", "Fit the baselines again: --add.")
+    texts, todo = _judged_texts(source, old), "Fit the baselines again: --add."
+    _refuse_others(_judged_texts(output, arrays), texts, "an evaluation on the same texts", source, todo)
     arrays |= {BASELINE_PREFIX + name: old[BASELINE_PREFIX + name] for name in names}
     records = {name: theirs["baselines"][name] for name in names}
     told = run_record(command or f"gencls evaluate {run.name} --add", {}, ours["seed"], device=theirs["device"])
@@ -150,14 +151,16 @@ def _check_finished(output: Path) -> None:
 
 
 def _found(
-    run: Path, output: Path, record: Mapping[str, Any], test: RivalData, classifier: DiffusionClassifier
+    run: Path, output: Path, record: Mapping[str, Any], texts: Mapping[str, Any], classifier: DiffusionClassifier
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays and the record of a finished evaluation, if it is one of this run on these texts."""
+    """The arrays and the record of a finished evaluation, if it is one of this run on these texts, in their order."""
     _check_finished(output)
     arrays, facts = load_scores(output / "scores.npz"), read_json(output / "run.json")
     _check_same_run(run, record, facts)
     _check_same_temperature(run, output, classifier)
-    _check_same_texts(output, arrays, test, classifier)
+    found = {**_judged_texts(output, arrays), "tokens": arrays["n_tokens"].tolist()}
+    todo = "Give the data, split, number of texts and seed of the evaluation."
+    _refuse_others(found, texts, "the texts that were evaluated", output, todo)
     return arrays, facts
 
 
@@ -176,31 +179,28 @@ def _check_same_temperature(run: Path, output: Path, classifier: DiffusionClassi
         raise ValueError(three_parts("an evaluation of the run as it is", got, "Evaluate it anew, without --add."))
 
 
-def _check_same_texts(
-    output: Path, arrays: Mapping[str, NDArray[Any]], test: RivalData, classifier: DiffusionClassifier
-) -> None:
-    """Refuse texts, labels or tokens that are not those of the evaluation, in its order."""
-    digests, class_names = [text_digest(text) for text in test.texts], [str(name) for name in classifier.classes_]
-    same = _compared(output, arrays, digests, test.labels, class_names)
-    same["tokens"] = arrays["n_tokens"].tolist() == [len(ids) for ids in classifier.scoring_ids(test.texts)]
-    todo = "Give the data, split, number of texts and seed of the evaluation."
-    _refuse_others(same, "the texts that were evaluated", f"{output.name}", todo)
-
-
-def _compared(
-    output: Path, arrays: Mapping[str, NDArray[Any]], digests: list[str], labels: NDArray[Any], class_names: list[str]
-) -> dict[str, bool]:
-    """Which of an evaluation's texts, labels and classes are these."""
+def _texts_to_judge(classifier: DiffusionClassifier, test: RivalData) -> dict[str, Any]:
+    """What an evaluation of these texts tells of them."""
     return {
-        "texts": read_digests(output / "predictions.jsonl") == digests,
-        "labels": np.array_equal(arrays["y"], labels),
-        "classes": arrays["class_names"].tolist() == class_names,
+        "texts": [text_digest(text) for text in test.texts],
+        "labels": test.labels.tolist(),
+        "classes": [str(name) for name in classifier.classes_],
+        "tokens": [len(ids) for ids in classifier.scoring_ids(test.texts)],
     }
 
 
-def _refuse_others(same: Mapping[str, bool], expected: str, where: str, todo: str) -> None:
-    if differing := [name for name, is_same in same.items() if not is_same]:
-        raise ValueError(three_parts(expected, f"other {', '.join(differing)} than in {where}", todo))
+def _judged_texts(output: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What an evaluation tells of its texts that does not depend on how much the run reads of them."""
+    return {
+        "texts": read_digests(output / "predictions.jsonl"),
+        "labels": arrays["y"].tolist(),
+        "classes": arrays["class_names"].tolist(),
+    }
+
+
+def _refuse_others(found: Mapping[str, Any], wanted: Mapping[str, Any], expected: str, where: Path, todo: str) -> None:
+    if differing := [name for name, value in found.items() if value != wanted[name]]:
+        raise ValueError(three_parts(expected, f"other {', '.join(differing)} than in {where.name}", todo))
 
 
 def _write(output: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:

@@ -220,10 +220,10 @@ def evaluated_parts(
         raise ValueError(
             three_parts("test texts of at least two classes", "one class", "An accuracy on one class is a recall.")
         )
+    served = {**splits, "calibration": held_out(splits)}
     parts = {
-        name: RivalData.of(classifier, split, dataset.label_names) for name, split in splits.items() if name != "test"
+        name: RivalData.of(classifier, split, dataset.label_names) for name, split in served.items() if name != "test"
     }
-    parts["calibration"] = RivalData.of(classifier, held_out(splits), dataset.label_names)
     parts["test"] = RivalData.of(classifier, test, names)
     return record, parts
 

@@ -113,31 +113,17 @@ def train_run(
     if adapted is not None:
         take_stages(adapted, folder, identity, time_budget=time_budget)
     record = run_record(command or f"gencls train-per-class {data}", config.as_dict(), config.seed)
-    write_json(folder / RUN, {**record, **identity, "data_facts": data_facts(dataset, splits)})
+    record |= {**identity, "data_facts": data_facts(dataset, splits)}
+    write_json(folder / RUN, record)
     if more is not None:
         note_unlabelled(folder, more)
-    held = held_out(splits)
+    served = splits["train"], splits["validation"], held_out(splits)
+    train, validation, calibration = ((part.texts, names_of(dataset, part)) for part in served)
     classifier = DiffusionClassifier.from_config(config, run_dir=folder, progress=progress, time_budget=time_budget)
-    classifier.fit(
-        splits["train"].texts,
-        names_of(dataset, splits["train"]),
-        validation=(splits["validation"].texts, names_of(dataset, splits["validation"])),
-        calibration=(held.texts, names_of(dataset, held)),
-        unlabelled=more,
-    )
+    classifier.fit(*train, validation=validation, calibration=calibration, unlabelled=more)
     classifier.save(folder)
-    seconds = time.monotonic() - start
-    device = str(classifier.denoiser_.bias.device)
-    write_json(
-        folder / RUN,
-        {
-            **record,
-            **identity,
-            "data_facts": data_facts(dataset, splits),
-            "train_seconds": seconds,
-            "device_used": device,
-        },
-    )
+    record |= {"train_seconds": time.monotonic() - start, "device_used": str(classifier.denoiser_.bias.device)}
+    write_json(folder / RUN, record)
     return classifier
 
 

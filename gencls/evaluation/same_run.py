@@ -14,7 +14,7 @@ from gencls.data.errors import three_parts
 from gencls.data.storage import read_json, write_json
 from gencls.evaluation.seen_texts import other_unlabelled
 from gencls.training.class_verdict import VERDICT
-from gencls.training.config import TrainConfig, free_of_adaptation, free_table_options
+from gencls.training.config import TrainConfig, free_of_adaptation, free_table_options, other_options
 from gencls.training.loop import CHECKPOINTS, FINISHED, stage_folder
 from gencls.training.plan import FREE_OPTIONS, PLAN, has_these_tables, taken_over
 
@@ -94,27 +94,22 @@ def take_stages(source: Path, folder: Path, identity: Mapping[str, Any], *, time
     if theirs is None or not _has_finished(source, "adapt", theirs["config"]["adapt_steps"]):
         expected = f"a run with a finished adaptation of {identity['config']['adapt_steps']} steps"
         raise ValueError(three_parts(expected, f"none in {source}", "Train it first, or leave --adapted out."))
-    configs = theirs["config"], identity["config"]
-    differing = _other_options(theirs, identity, free_of_adaptation(*configs)) + _other_data(theirs, identity)
+    configs = identity["config"], theirs["config"]
+    differing = other_options(*configs, free=free_of_adaptation(*configs)) + _other_data(theirs, identity)
     if differing:
         todo = "Only options of the classes' stage may differ; leave --adapted out."
         raise ValueError(three_parts(f"the adaptation of a run of the same {', '.join(differing)}", source.name, todo))
     stages = ["adapt"]
     free = (*FREE_OPTIONS, *free_table_options(*configs))
-    is_alike = time_budget is None and not _other_options(theirs, identity, free)
+    is_alike = time_budget is None and not other_options(*configs, free=free)
     is_whole = _has_finished(source, "classes", theirs["config"]["class_steps"])
     if is_alike and is_whole and has_these_tables(plan := read_json(source / PLAN)):
         stages.append("classes")
         # with the smoothing that the classes trained with
-        has_these = not _other_options(theirs, identity, FREE_OPTIONS)
+        has_these = not other_options(*configs, free=FREE_OPTIONS)
         write_json(folder / PLAN, taken_over(plan, has_these_tables=has_these))
     _copy_stages(source, folder, stages)
     logger.info("taken over from %s: %s", source, " and ".join(stages))
-
-
-def _other_options(one: Mapping[str, Any], other: Mapping[str, Any], but: Sequence[str]) -> list[str]:
-    names = [name for name in TrainConfig().as_dict() if name not in but]
-    return [name for name in names if one["config"][name] != other["config"][name]]
 
 
 def _has_finished(run: Path, stage: str, steps: int) -> bool:

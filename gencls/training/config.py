@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -46,6 +46,14 @@ CLASS_STAGE_OPTIONS = (
     "checkpoint_steps",
     *SCORING_OPTIONS,
 )
+
+
+def other_options(one: Mapping[str, Any], other: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:
+    """Return the options of one training that another has otherwise, both as `TrainConfig.as_dict` gives them.
+
+    Options that only the other has, of an older version say, are none; nor are the `free` ones.
+    """
+    return [name for name, value in one.items() if name not in free and other[name] != value]
 
 
 def free_table_options(*configs: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ import shutil
 import numpy as np
 import pytest
 
+from gencls.classifier.estimator import DiffusionClassifier
 from gencls.cli.main import main
 from gencls.data.storage import plain
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.rivals import BASELINES
+from gencls.evaluation.runs import load_run_data
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
 
 PROMISED = {"accuracy", "accuracy_se", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "smece"}
@@ -82,9 +84,6 @@ def test_all_held_out_texts_calibrate_the_run_and_its_rivals(report):
 
 
 def test_a_run_that_was_calibrated_on_fewer_texts_than_its_rivals_says_so(toy_run, tmp_path, caplog):
-    from gencls.classifier.estimator import DiffusionClassifier
-    from gencls.evaluation.runs import load_run_data
-
     options = EvaluationOptions(max_texts=8, baselines=())
     evaluate_run(toy_run, tmp_path / "report", options)
     assert "was calibrated on" not in caplog.text
@@ -138,9 +137,6 @@ def test_scores_replay_to_the_metrics(report):
 
 
 def test_scores_are_consistent_with_the_run(report, toy_run):
-    from gencls.classifier.estimator import DiffusionClassifier
-    from gencls.evaluation.runs import load_run_data
-
     scores, model = load_scores(report / "scores.npz"), DiffusionClassifier.load(toy_run)
     _, dataset, splits = load_run_data(toy_run)
     assert np.array_equal(scores["log_proba"], model.predict_log_proba(splits["test"].texts))
@@ -151,8 +147,6 @@ def test_scores_are_consistent_with_the_run(report, toy_run):
 
 
 def test_predictions_hold_no_text(report, toy_run):
-    from gencls.evaluation.runs import load_run_data
-
     _, _, splits = load_run_data(toy_run)
     content = (report / "predictions.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in content.splitlines()]
@@ -227,7 +221,6 @@ def test_bad_scoring_options_are_said_before_any_work(toy_run, tmp_path):
 @pytest.fixture(scope="module")
 def sample(toy_run, tmp_path_factory):
     """A second evaluation: other data, a sample, no rivals."""
-
     folder = tmp_path_factory.mktemp("reports") / "sample"
     options = EvaluationOptions(data=str(toy_run.parent / "toy.csv"), max_texts=16, baselines=("naive_bayes",), seed=3)
     evaluate_run(toy_run, folder, options)
