@@ -44,6 +44,11 @@ def embedding_preferences(counts: FloatArray, embeddings: NDArray[np.floating], 
     -------
     ndarray of shape (C, V)
         Positive, with a sum over the classes of C at every token. Ones for a class without tokens.
+
+    Raises
+    ------
+    FloatingPointError
+        If the fit ends in weights that are no numbers.
     """
     preferences = np.ones(counts.shape)
     known = np.flatnonzero(counts.sum(axis=1) > 0)
@@ -54,8 +59,16 @@ def embedding_preferences(counts: FloatArray, embeddings: NDArray[np.floating], 
     sizes = counts.sum(axis=1)
     weights = counts[classes, tokens] * (sizes[known].mean() / sizes[classes])  # as if the classes were of one size
     model = LogisticRegression(C=1.0 / ridge, fit_intercept=False, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-    model.fit(features[tokens], classes, sample_weight=weights)
-    log_odds = model.coef_ @ features.T
+    # Kernels of some processors raise the flag of an invalid value in float32 products of finite matrices with finite
+    # results, which numpy reports as a warning. What counts is looked at below.
+    with np.errstate(invalid="ignore"):
+        model.fit(features[tokens], classes, sample_weight=weights)
+        log_odds = model.coef_ @ features.T
+    if not np.isfinite(log_odds).all():
+        raise FloatingPointError(
+            f"the fit of the word embeddings to the counts has weights that are no numbers (ridge {ridge:g}, "
+            f"embeddings of shape {embeddings.shape}): choose a larger embedding_ridge, or none"
+        )
     if len(known) == 2:  # one row: the odds of the second class
         log_odds = np.concatenate([np.zeros_like(log_odds), log_odds])
     preferences[known] = len(known) * softmax(log_odds, axis=0)

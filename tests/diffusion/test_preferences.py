@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.ngrams import count_ngrams
@@ -82,6 +83,26 @@ def test_deviations_split_the_pseudo_counts_by_hand():
     first, second, total = np.array([5.0, 1.0]) / 6, np.array([2.0, 4.0]) / 6, np.array([7.0, 5.0]) / 12
     np.testing.assert_allclose(found, np.log([first / total, second / total]), atol=1e-12)
     np.testing.assert_allclose(class_deviations(counts, 2.0, np.ones((2, 2))), class_deviations(counts, 2.0))
+
+
+def test_a_flag_that_a_kernel_raises_is_no_error_and_weights_that_are_no_numbers_are(monkeypatch):
+    counts, embeddings, _ = made()
+    expected = embedding_preferences(counts, embeddings, ridge=1.0)
+    fit = LogisticRegression.fit
+
+    def with_a_flag(model, *args, **options):
+        assert np.isnan(np.subtract(np.float32(np.inf), np.float32(np.inf)))  # warns, where it is not told not to
+        return fit(model, *args, **options)
+
+    def without_numbers(model, *args, **options):
+        fit(model, *args, **options).coef_[0, 1] = np.nan
+        return model
+
+    monkeypatch.setattr(LogisticRegression, "fit", with_a_flag)
+    np.testing.assert_array_equal(embedding_preferences(counts, embeddings, ridge=1.0), expected)
+    monkeypatch.setattr(LogisticRegression, "fit", without_numbers)
+    with pytest.raises(FloatingPointError, match=r"no numbers \(ridge 1, embeddings of shape \(40, 5\)\)"):
+        embedding_preferences(counts, embeddings, ridge=1.0)
 
 
 def texts_of(counts):
