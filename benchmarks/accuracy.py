@@ -72,7 +72,7 @@ def run_task(chosen: Task, runs: Path, *, source: Path | None = None, command: s
     evaluate_run(
         folder,
         output,
-        EvaluationOptions(max_texts=chosen.n_test, baselines=chosen.rivals),
+        EvaluationOptions(max_texts=chosen.n_test, baselines=chosen.rivals, encoder_steps=chosen.encoder_steps),
         progress=progress,
         command=command,
     )
@@ -152,7 +152,8 @@ def refit(
         if source is not None:
             take_baselines(runs / chosen.name, source / chosen.name / EVALUATION, output, rivals, command=command)
             continue
-        options = EvaluationOptions(max_texts=read_json(output / DONE)["max_texts"], baselines=tuple(rivals))
+        max_texts = read_json(output / DONE)["max_texts"]
+        options = EvaluationOptions(max_texts=max_texts, baselines=tuple(rivals), encoder_steps=chosen.encoder_steps)
         add_baselines(runs / chosen.name, output, options, progress=progress, command=command)
 
 

@@ -15,7 +15,7 @@ from benchmarks.markdown import table
 Row = Mapping[str, Any]
 #: A rival above the generative model, and one below it.
 _ARROWS = {"loses": " ↑", "wins": " ↓"}
-#: Behind a mean with a rival in it that is kept from an evaluation of another recipe.
+#: Behind a mean with a rival in it that has other steps or another backbone than the generative model.
 _OF_ANOTHER_RECIPE = "\\*"
 #: Models whose calibration errors stand beside each other.
 _CALIBRATED = ("diffusion", "hybrid", "naive_bayes_pairs", "nb_svm", "tfidf_logistic_regression", ENCODER)

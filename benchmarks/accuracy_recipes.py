@@ -41,6 +41,8 @@ class Task:
     config : TrainConfig
     rivals : tuple of str
         Baselines that are fitted beside it.
+    encoder_steps : int, optional
+        Training steps of the baseline ``encoder``, where those of the model's own stages would starve it.
     n_test : int, optional
         Test texts that are scored, a stratified sample.
     """
@@ -50,6 +52,7 @@ class Task:
     config: TrainConfig
     rivals: tuple[str, ...]
     n_test: int | None = None
+    encoder_steps: int | None = None
 
     @property
     def fresh_test(self) -> int | None:
@@ -160,6 +163,9 @@ _OF_GENERATIVE: dict[tuple[str, str], Mapping[str, Any]] = {
 _HYBRID = {"hybrid_weight": 1.0, "class_dropout": 0.0}
 #: As many steps of the classes as the generative twin has, which the encoder beside them has too, and read as it reads.
 _OF_HYBRID: dict[tuple[str, str], Mapping[str, Any]] = {("cpu", "imdb"): _IMDB_AT_LENGTH}
+#: Three passes of the encoder over the training texts, where the model's own stages are half of one (its counts have
+#: read all of them).
+_ENCODER_STEPS = {("cpu", "20ng"): 1950}
 #: Classes of a text in that loss where there are more: each is a pass over the vocabulary.
 _HYBRID_CLASSES = {"r52": 8, "20ng": 8}
 
@@ -220,4 +226,4 @@ def task(
     rivals = () if variant == "hybrid" else RIVALS
     if backbone is None and "backbone" in of_variant:
         rivals = tuple(name for name in rivals if name != "encoder")  # twelve layers take hours: --rivals encoder
-    return Task(data, variant, config, rivals, n_test)
+    return Task(data, variant, config, rivals, n_test, _ENCODER_STEPS.get((size, data)))

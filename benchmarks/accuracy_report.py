@@ -48,7 +48,8 @@ splits, in lower case, letters only.
 
 Share of test texts classified rightly, in percent, mean over the seeds. Bold: the best of the data set. An arrow: above
 (↑) or below (↓) the generative model beyond chance, with each of the seeds. Models that lack a seed are not compared.
-A star: with an encoder in it that was fitted beside another recipe; the next table says which.
+A star: with an encoder in it that has other steps or another backbone than the generative model; the next table says
+which.
 
 {overview}
 
@@ -58,8 +59,8 @@ The same backbone fine-tuned to discriminate, with all of its layers, where the 
 six (MPNet: of twelve; from scratch, all), on the same tokens (where the generative model decides whole texts, it reads
 more of the long ones): points by which the generative and the hybrid model are ahead of it on the same test texts, with
 the 95 % interval of the paired difference (none where an older evaluation does not tell single texts). Bold: beyond
-chance. The encoder has as many steps as both stages of the generative model; where it is kept from an evaluation of
-another recipe, its own steps or backbone follow.
+chance. The encoder has as many steps as both stages of the generative model; where it has others, which these would
+starve, or is kept from an evaluation of another recipe, its own steps or backbone follow.
 
 {encoder}
 

@@ -15,12 +15,13 @@ from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
 from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
+from gencls.evaluation.rival_fits import steps_of_stages
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
 
 logger = logging.getLogger("gencls.benchmarks")
 KEPT = ("accuracy", "nll", "brier", "ece", "ece_low", "ece_high", "ece_null", "ece_null_low", "ece_null_high", "smece")
-#: The rival that is fitted on the backbone of the generative model, for as many steps.
+#: The rival that is fitted on the backbone of the generative model.
 ENCODER = "encoder"
 Row = dict[str, Any]
 
@@ -37,6 +38,8 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
         name: {**_model(metrics[name], costs.get(name, _costs({}))), "calibrated_on": _calibrated_on(records.get(name))}
         for name in metrics
     }
+    if differs := _steps_differ(run["baselines"].get(ENCODER, {}), run["training"]):
+        models[ENCODER]["differs"] = differs
     if own.get("uncalibrated"):
         models["diffusion"]["uncalibrated"] = {name: own["uncalibrated"][name] for name in KEPT}
     return {
@@ -70,6 +73,12 @@ def _calibration(folder: Path, scores: Mapping[str, Any]) -> list[Row]:
 def _calibrated_on(record: Mapping[str, Any] | None) -> int | None:
     """Texts that the temperature of a model was fitted to; None where it is of before they were counted."""
     return ((record or {}).get("temperature") or {}).get("n_texts") or None
+
+
+def _steps_differ(encoder: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The encoder's steps where it has others than the run's stages together; else nothing."""
+    is_own = "steps" in encoder and encoder["steps"] != steps_of_stages(training)
+    return f"{encoder['steps']:,} steps" if is_own else ""
 
 
 def _costs(record: Mapping[str, Any]) -> Row:

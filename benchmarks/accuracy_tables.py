@@ -37,10 +37,10 @@ Share of test texts classified rightly, with Wilson's 95 % interval. "Generative
 same texts with its 95 % interval, in points; McNemar's p beside it. Bold: the best of the data set. Naive Bayes on
 words, NB-SVM and TF-IDF see the full text, all others the same cut tokens ("decided whole" above: the generative model
 and its tables train on these, and decide by the whole text); the encoder, with all its layers, sees as many training
-texts as both stages of the generative model together (if it is kept from an evaluation of another recipe, its backbone
-or steps follow). One training of each model and seed: intervals are over test texts alone. "With
-unlabelled texts": test texts that are not scored train without their labels, with classes that a model of the labelled
-texts gives them, once; so do the rivals (self-training), but causal ones.
+texts as both stages of the generative model together (if it has steps of its own, or is kept from an evaluation of
+another recipe, its steps or backbone follow). One training of each model and seed: intervals are over test texts alone.
+"With unlabelled texts": test texts that are not scored train without their labels, with classes that a model of the
+labelled texts gives them, once; so do the rivals (self-training), but causal ones.
 
 {accuracy}
 

@@ -34,6 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         help="with --add: take the baselines over from an earlier run's evaluation on the same texts",
     )
+    parser.add_argument(
+        "--encoder-steps", type=int, metavar="N", help="training steps of encoder (default: those of the run's stages)"
+    )
     parser.add_argument("--causal-model", default="smollm2", metavar="NAME", help="of causal_per_class and _zero_shot")
     parser.add_argument("--causal-steps", type=int, metavar="N", help="training steps of each class's causal model")
     parser.add_argument(
@@ -61,7 +64,15 @@ def run(args: argparse.Namespace) -> int:
     causal = CausalOptions(args.causal_model, args.causal_steps, 60 * args.causal_minutes)
     names = () if args.baselines == "none" else tuple(args.baselines.split(","))
     options = EvaluationOptions(
-        args.data, args.split, args.max_texts, names, args.seed, args.target_flip_rate, args.n_jobs, causal
+        data=args.data,
+        split=args.split,
+        max_texts=args.max_texts,
+        baselines=names,
+        seed=args.seed,
+        target_flip_rate=args.target_flip_rate,
+        n_jobs=args.n_jobs,
+        encoder_steps=args.encoder_steps,
+        causal=causal,
     )
     output = args.output or Path("reports") / args.run.name
     command = " ".join(["gencls", *sys.argv[1:]])

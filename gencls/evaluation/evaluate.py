@@ -51,6 +51,8 @@ class EvaluationOptions:
         Score with an adaptive number of draws; the run is calibrated again for it, on its held-out texts.
     n_jobs : int
         Processes of scoring.
+    encoder_steps : int, optional
+        Training steps of the baseline ``encoder``; by default those of the run's stages together.
     causal : CausalOptions
         Model and budgets of the causal baselines, where they are asked for.
     """
@@ -62,7 +64,13 @@ class EvaluationOptions:
     seed: int = 0
     target_flip_rate: float | None = None
     n_jobs: int = 1
+    encoder_steps: int | None = None
     causal: CausalOptions = field(default_factory=CausalOptions)
+
+    def __post_init__(self) -> None:
+        if self.encoder_steps is not None and not self.encoder_steps >= 1:
+            todo = "Use None for as many as the run's stages have."
+            raise ValueError(three_parts("at least one of encoder_steps", repr(self.encoder_steps), todo))
 
 
 def evaluate_run(
@@ -131,13 +139,12 @@ def fit_baselines(
     arrays, records = {}, {}
     labels = parts["train"].labels
     shares = np.bincount(labels, minlength=len(classifier.classes_)) / len(labels)
+    how: dict[str, Any] = {"encoder_steps": options.encoder_steps, "checkpoints": checkpoints, "progress": progress}
     for name in options.baselines:
         if "unlabelled" in parts and name in SELF_TRAINED:
-            fitted = self_trained(name, classifier, parts, shares, checkpoints=checkpoints, progress=progress)
+            fitted = self_trained(name, classifier, parts, shares, **how)
         else:
-            fitted = fit_baseline(
-                name, classifier, parts, causal=options.causal, checkpoints=checkpoints, progress=progress
-            )
+            fitted = fit_baseline(name, classifier, parts, causal=options.causal, **how)
         arrays[BASELINE_PREFIX + name], records[name] = fitted
     return arrays, records
 

@@ -90,10 +90,15 @@ def fit_tfidf(classifier: DiffusionClassifier, data: Data) -> Fitted:
 
 
 def fit_encoder(
-    classifier: DiffusionClassifier, data: Data, *, checkpoints: RivalCheckpoints | None, progress: bool
+    classifier: DiffusionClassifier,
+    data: Data,
+    *,
+    n_steps: int | None = None,
+    checkpoints: RivalCheckpoints | None,
+    progress: bool,
 ) -> Fitted:
     """The same backbone, fine-tuned to discriminate."""
-    model, train = same_budget_encoder(classifier, progress=progress), data["train"]
+    model, train = rival_encoder(classifier, n_steps=n_steps, progress=progress), data["train"]
     if checkpoints is not None:
         model.checkpoints = checkpoints.place("encoder", _decisive(model), train)
     model.fit(train.ids, train.labels)
@@ -121,11 +126,17 @@ def _decisive(model: EncoderClassifier) -> dict[str, Any]:
     }
 
 
-def same_budget_encoder(classifier: DiffusionClassifier, *, progress: bool) -> EncoderClassifier:
-    """Return the discriminative rival: all layers of the backbone, as many training texts as all stages together."""
-    encoder, frame = _fresh_encoder(classifier), classifier.backbone_.frame
-    config, plan = classifier.train_config(), classifier.training_record_["plan"]
-    n_steps = max(plan["adapt_steps"] + plan["class_steps"], 1)
+def steps_of_stages(training: Mapping[str, Any]) -> int:
+    """Return the steps of all stages of a classifier's training together, at least 1; `training`: its record."""
+    return max(training["plan"]["adapt_steps"] + training["plan"]["class_steps"], 1)
+
+
+def rival_encoder(
+    classifier: DiffusionClassifier, *, n_steps: int | None = None, progress: bool = False
+) -> EncoderClassifier:
+    """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have."""
+    encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
+    n_steps = n_steps or steps_of_stages(classifier.training_record_)
     for place, module in encoder.named_modules():
         if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
             module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU

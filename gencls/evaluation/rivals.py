@@ -67,6 +67,7 @@ def fit_baseline(
     classifier: DiffusionClassifier,
     data: Mapping[str, RivalData],
     *,
+    encoder_steps: int | None = None,
     causal: CausalOptions = CausalOptions(),  # noqa: B008  (frozen)
     checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
@@ -81,6 +82,8 @@ def fit_baseline(
         Gives vocabulary, backbone, priors and training budget.
     data : mapping of str to RivalData
         ``train``, ``validation``, ``calibration``, ``test``.
+    encoder_steps : int, optional
+        Of the encoder's training; by default those of the classifier's stages together.
     causal : CausalOptions
         Budgets of the causal rivals.
     checkpoints : RivalCheckpoints, optional
@@ -96,7 +99,13 @@ def fit_baseline(
         ``score_flops_per_text`` as `gencls.evaluation.costs` estimates them.
     """
     start = time.monotonic()
-    predict, record = _fitted(name, classifier, data, causal, checkpoints, progress)
+    if name in _CAUSAL:
+        fit: Callable[..., Fitted] = partial(_CAUSAL[name], options=causal, checkpoints=checkpoints, progress=progress)
+    elif name == "encoder":
+        fit = partial(fit_encoder, n_steps=encoder_steps, checkpoints=checkpoints, progress=progress)
+    else:
+        fit = _COUNTS_AND_LINEAR[name]
+    predict, record = fit(classifier, data)
     before = record.pop("seconds_before", 0.0)
     held = data["calibration"].sample(causal.calibration_texts if name in _CAUSAL else None)
     # what the texts say, without the training prior: the prior is then the classifier's own for every model
@@ -120,20 +129,3 @@ def fit_baseline(
 def _lengths(name: str, part: RivalData) -> NDArray[np.int64]:
     """How much of each text a rival reads, (N,), in a unit of its own: the temperature's scale absorbs it."""
     return np.array([len(text) for text in part.texts] if name in FULL_TEXT else [len(ids) for ids in part.ids])
-
-
-def _fitted(
-    name: str,
-    classifier: DiffusionClassifier,
-    data: Mapping[str, RivalData],
-    causal: CausalOptions,
-    checkpoints: RivalCheckpoints | None,
-    progress: bool,
-) -> Fitted:
-    if name in _CAUSAL:
-        return _CAUSAL[name](classifier, data, causal, checkpoints=checkpoints, progress=progress)
-    return (
-        fit_encoder(classifier, data, checkpoints=checkpoints, progress=progress)
-        if name == "encoder"
-        else _COUNTS_AND_LINEAR[name](classifier, data)
-    )

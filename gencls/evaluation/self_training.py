@@ -37,6 +37,7 @@ def self_trained(
     data: Mapping[str, RivalData],
     shares: FloatArray,
     *,
+    encoder_steps: int | None = None,
     checkpoints: RivalCheckpoints | None = None,
     progress: bool = False,
 ) -> tuple[FloatArray, dict[str, Any]]:
@@ -51,8 +52,9 @@ def self_trained(
         As `fit_baseline` takes it, and ``unlabelled``, whose labels are not looked at.
     shares : ndarray of shape (C,)
         Expected shares of the classes among the unlabelled texts; sum to one.
+    encoder_steps : int, optional
     checkpoints : RivalCheckpoints, optional
-        As `fit_baseline` takes them.
+        Both as `fit_baseline` takes them.
     progress : bool
 
     Returns
@@ -62,7 +64,9 @@ def self_trained(
     record : dict
         Of the second fit; ``seconds`` are of both, and ``self_trained`` is the number of unlabelled texts.
     """
-    fit = partial(fit_baseline, name, classifier, checkpoints=checkpoints, progress=progress)
+    fit = partial(
+        fit_baseline, name, classifier, encoder_steps=encoder_steps, checkpoints=checkpoints, progress=progress
+    )
     log_proba, first = fit({**data, "test": data["unlabelled"]})
     told = matched_classes(log_proba, shares)
     predicted, record = fit(with_classes(data, told))

@@ -404,6 +404,33 @@ def test_what_the_texts_ask_for_does_not_depend_on_the_machine(data):
     assert on_gpu["backbone"] not in KNOWN, "it needs a hub, or --backbone"
 
 
+def test_an_encoder_that_the_stages_would_starve_has_steps_of_its_own():
+    steps = {data: task(data, "generative").encoder_steps for data in DATA}
+    assert {data for data, own in steps.items() if own is not None} == {"20ng"}
+    config = task("20ng", "generative").config
+    assert config.adapt_steps + config.class_steps < steps["20ng"]
+    assert task("20ng", "generative", size="gpu").encoder_steps is None
+
+
+def test_the_encoders_own_steps_reach_the_fit_and_the_page(runs, tmp_path):
+    """At the first evaluation and where it is fitted again."""
+    data, here = runs.parent / "toy.csv", tmp_path / "runs"
+    config = TrainConfig(backbone="tiny-random", adapt_steps=2, class_steps=2, batch_size=8, max_length=24)
+    shutil.copytree(runs / "toy-generative-0", here / "toy-generative-0")
+    shutil.rmtree(here / "toy-generative-0" / accuracy.EVALUATION)
+    chosen = Task(str(data), "generative", config, ("encoder",), encoder_steps=6)
+    output = run_task(chosen, here, command="test")
+    assert read(output, "run.json")["baselines"]["encoder"]["steps"] == 6
+    summarise(here, tmp_path / "report", size="cpu", command="c")
+    assert "| encoder, fine-tuned (6 steps) |" in (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accuracy, "task", lambda *_, **__: replace(chosen, encoder_steps=4))
+        accuracy.refit(["encoder"], here, data=[str(data)], variants=["generative"])
+    assert read(output, "run.json")["baselines"]["encoder"]["steps"] == 4
+    summarise(here, tmp_path / "other", size="cpu", command="c")
+    assert "| encoder, fine-tuned |" in (tmp_path / "other" / "tables.md").read_text(encoding="utf-8")
+
+
 def test_the_encoder_of_a_large_backbone_is_fitted_on_request():
     has = {data: "encoder" in task(data, "generative").rivals for data in DATA}
     assert has == {data: data != "rotten_tomatoes" for data in DATA}

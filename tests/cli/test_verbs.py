@@ -242,6 +242,7 @@ def test_evaluate_errors(tmp_path, capsys, toy_run, table, toy):
     output = ["--output", tmp_path / "report"]
     assert "naive_bayes" in fails(capsys, "evaluate", toy_run, *output, "--baselines", "naive_bias")
     assert "'tset'" in fails(capsys, "evaluate", toy_run, *output, "--split", "tset")
+    assert "encoder_steps; got 0" in fails(capsys, "evaluate", toy_run, *output, "--encoder-steps", "0")
     texts, labels = toy(20)
     strange = table(tmp_path / "strange.csv", (texts, ["up" if label == "left" else "down" for label in labels]))
     assert "'down'" in fails(capsys, "evaluate", toy_run, *output, "--data", strange)

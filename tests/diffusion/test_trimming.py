@@ -22,7 +22,7 @@ from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
 from gencls.diffusion import backbones, trimming
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.trimming import trim_embeddings, trim_tokenizer
-from gencls.evaluation.rival_fits import same_budget_encoder
+from gencls.evaluation.rival_fits import rival_encoder
 
 WORDS = ["▁", "酒店", "很好", "不好", "▁hotel", "▁bon", "s", "ab", "cd"]
 LETTERS = [chr(97 + place) for place in range(26)]
@@ -201,7 +201,7 @@ def test_a_classifier_and_its_rival_read_the_same_pieces(without_a_hub, tmp_path
     classifier.fit(texts, ([0] * 4 + [1] * 4) * 6)
     n_pieces = len(classifier.tokenizer_)
     assert n_pieces < len(PIECES)
-    encoder = same_budget_encoder(classifier, progress=False).encoder
+    encoder = rival_encoder(classifier, progress=False).encoder
     assert len(encoder.get_input_embeddings().weight) == n_pieces
     own, all_rows = classifier.tokenizer_.get_vocab()["▁hotel"], network(BertModel).get_input_embeddings().weight
     assert torch.equal(encoder.get_input_embeddings().weight[own], all_rows[PIECES.index("▁hotel")])

@@ -21,7 +21,7 @@ from gencls.evaluation.additions import add_baselines
 from gencls.evaluation.evaluate import EvaluationOptions, evaluate_run
 from gencls.evaluation.rival_checkpoints import FOLDER, RivalCheckpoints
 from gencls.evaluation.rival_data import CausalOptions, RivalData
-from gencls.evaluation.rival_fits import same_budget_encoder
+from gencls.evaluation.rival_fits import rival_encoder
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 
 FEW = CausalOptions(n_steps=2)
@@ -134,12 +134,12 @@ def test_a_folder_for_what_decides_an_encoder(run):
     classifier = DiffusionClassifier.load(run)
 
     def told(**changes):
-        model = same_budget_encoder(classifier, progress=False)
+        model = rival_encoder(classifier, progress=False)
         for name, value in changes.items():
             setattr(model, name, value)
         return json.dumps(rival_fits._decisive(model), sort_keys=True)
 
-    encoder = same_budget_encoder(classifier, progress=False)
+    encoder = rival_encoder(classifier, progress=False)
     other = copy.deepcopy(encoder.encoder)
     next(other.parameters()).data[0, 0] += 1
     changes = {"learning_rate": 1.0, "warmup": 0.9, "batch_size": 3, "random_state": 5}

@@ -110,6 +110,15 @@ def test_few_texts_do_not_starve_the_encoder(material):
     assert (record["steps"], record["n_layers"]) == (6, 2)
 
 
+def test_the_encoder_takes_the_steps_that_it_is_given(material):
+    classifier, data = material
+    log_proba, record = fit_baseline("encoder", classifier, data, encoder_steps=9)
+    usual, same = fit_baseline("encoder", classifier, data)
+    assert (record["steps"], same["steps"]) == (9, 6)
+    assert np.abs(log_proba - usual).max() > 1e-4
+    assert record["train_flops"] > 1.3 * same["train_flops"]
+
+
 def test_causal_budgets_reach_the_fit(material, causal_folder):
     classifier, data = material
     few = CausalOptions(str(causal_folder), n_steps=1, calibration_texts=4)
