@@ -27,8 +27,8 @@ strengths of the tables' smoothing and how much less a long text counts, one to 
 cross-fitted training texts, and two or three numbers of calibration, which move no decision. (On all reviews, those of
 IMDB, the Chinese ones and the sentences of Rotten Tomatoes, the class's counts stand beside the network, and the number
 that weighs both, fitted to the held-out texts too, moves some. IMDB's and the Chinese ones are decided whole.)
-"Hybrid": trained with the cross-entropy of the Bayes posterior as well; on reviews with the counts inside, and, as they
-were evaluated, fewer steps of the classes, cut texts, and tables that count long texts whole; on Rotten Tomatoes on
+"Hybrid": trained with the cross-entropy of the Bayes posterior as well; on reviews with the counts inside, and, but for
+IMDB's first seed, fewer steps of the classes, cut texts, and tables that count long texts whole; on Rotten Tomatoes on
 MiniLM, where the generative model has four layers of MPNet; on R52 without the shrinkage of small classes. "Its count
 tables": what the generative model starts from, without the network.
 
