@@ -41,10 +41,10 @@ class Task:
     config : TrainConfig
     rivals : tuple of str
         Baselines that are fitted beside it.
-    encoder_steps : int, optional
-        Training steps of the baseline ``encoder``, where those of the model's own stages would starve it.
     n_test : int, optional
         Test texts that are scored, a stratified sample.
+    encoder_steps : int, optional
+        Training steps of the baseline ``encoder``, where those of the model's own stages would starve it.
     """
 
     data: str

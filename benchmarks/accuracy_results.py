@@ -14,8 +14,12 @@ from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters
 from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
-from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
-from gencls.evaluation.rival_fits import steps_of_stages
+from gencls.evaluation.costs import (
+    DenoiserSizes,
+    denoiser_scoring_flops,
+    denoiser_training_flops,
+    steps_of_stages,
+)
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
 
@@ -77,7 +81,7 @@ def _calibrated_on(record: Mapping[str, Any] | None) -> int | None:
 
 def _steps_differ(encoder: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """The encoder's steps where it has others than the run's stages together; else nothing."""
-    is_own = "steps" in encoder and encoder["steps"] != steps_of_stages(training)
+    is_own = "steps" in encoder and encoder["steps"] != max(steps_of_stages(training), 1)
     return f"{encoder['steps']:,} steps" if is_own else ""
 
 

@@ -154,6 +154,11 @@ def denoiser_scoring_flops(
     return forward_flops(sizes.encoder, n_forwards * length) + 2.0 * scored
 
 
+def steps_of_stages(training: Mapping[str, Any]) -> int:
+    """Return the planned steps of all stages of a classifier's training together; `training`: its record."""
+    return int(training["plan"]["adapt_steps"] + training["plan"]["class_steps"])
+
+
 def mean_length(ids: Sequence[Any]) -> float:
     """Return the mean number of tokens of texts; zero of none."""
     return float(np.mean([len(text) for text in ids])) if len(ids) else 0.0

@@ -23,6 +23,7 @@ from gencls.evaluation.costs import (
     forward_flops,
     matrix_parameters,
     mean_length,
+    steps_of_stages,
     trainable_parameters,
     training_flops,
 )
@@ -126,8 +127,8 @@ def _pretrained(classifier: DiffusionClassifier, options: CausalOptions) -> tupl
 
 def _budget(classifier: DiffusionClassifier, options: CausalOptions, progress: bool) -> dict[str, Any]:
     """Return the training's settings that the options and the run give."""
-    plan, config = classifier.training_record_["plan"], classifier.train_config()
-    n_texts = (plan["adapt_steps"] + plan["class_steps"]) * config.batch_size
+    config = classifier.train_config()
+    n_texts = steps_of_stages(classifier.training_record_) * config.batch_size
     as_many = n_texts // (options.batch_size * len(classifier.classes_))
     return {
         "n_steps": options.n_steps or max(1, as_many),

@@ -24,6 +24,7 @@ from gencls.evaluation.costs import (
     matrix_parameters,
     mean_features,
     mean_length,
+    steps_of_stages,
     training_flops,
 )
 from gencls.evaluation.rival_checkpoints import RivalCheckpoints
@@ -126,17 +127,12 @@ def _decisive(model: EncoderClassifier) -> dict[str, Any]:
     }
 
 
-def steps_of_stages(training: Mapping[str, Any]) -> int:
-    """Return the steps of all stages of a classifier's training together, at least 1; `training`: its record."""
-    return max(training["plan"]["adapt_steps"] + training["plan"]["class_steps"], 1)
-
-
 def rival_encoder(
     classifier: DiffusionClassifier, *, n_steps: int | None = None, progress: bool = False
 ) -> EncoderClassifier:
     """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have."""
     encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
-    n_steps = n_steps or steps_of_stages(classifier.training_record_)
+    n_steps = n_steps or max(steps_of_stages(classifier.training_record_), 1)
     for place, module in encoder.named_modules():
         if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
             module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
