@@ -18,7 +18,6 @@ from gencls.evaluation.costs import (
     DenoiserSizes,
     denoiser_scoring_flops,
     denoiser_training_flops,
-    steps_of_stages,
 )
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
@@ -42,8 +41,8 @@ def collect(folder: Path, task: Mapping[str, Any]) -> Row:
         name: {**_model(metrics[name], costs.get(name, _costs({}))), "calibrated_on": _calibrated_on(records.get(name))}
         for name in metrics
     }
-    if differs := _steps_differ(run["baselines"].get(ENCODER, {}), run["training"]):
-        models[ENCODER]["differs"] = differs
+    if ENCODER in models:
+        models[ENCODER] |= {"backbone": run["config"]["backbone"], "steps": run["baselines"][ENCODER]["steps"]}
     if own.get("uncalibrated"):
         models["diffusion"]["uncalibrated"] = {name: own["uncalibrated"][name] for name in KEPT}
     return {
@@ -77,12 +76,6 @@ def _calibration(folder: Path, scores: Mapping[str, Any]) -> list[Row]:
 def _calibrated_on(record: Mapping[str, Any] | None) -> int | None:
     """Texts that the temperature of a model was fitted to; None where it is of before they were counted."""
     return ((record or {}).get("temperature") or {}).get("n_texts") or None
-
-
-def _steps_differ(encoder: Mapping[str, Any], training: Mapping[str, Any]) -> str:
-    """The encoder's steps where it has others than the run's stages together; else nothing."""
-    is_own = "steps" in encoder and encoder["steps"] != max(steps_of_stages(training), 1)
-    return f"{encoder['steps']:,} steps" if is_own else ""
 
 
 def _costs(record: Mapping[str, Any]) -> Row:
@@ -166,7 +159,8 @@ def compared(evaluations: Sequence[Row]) -> list[Row]:
                 correct["hybrid"], models["hybrid"] = other["correct"]["diffusion"], other["models"]["diffusion"]
         for name, model in models.items():
             p = None if name == "diffusion" else mcnemar_p(correct["diffusion"], correct[name])
-            rows.append({**shared, "model": name, **model, "mcnemar_p": p, **difference(correct, name)})
+            differs = _encoder_differs(model, main) if name == ENCODER else {}
+            rows.append({**shared, "model": name, **model, **differs, "mcnemar_p": p, **difference(correct, name)})
     return rows
 
 
@@ -207,10 +201,7 @@ def joined(evaluations: Sequence[Row], report: Mapping[str, Sequence[Row]]) -> t
 
 
 def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
-    """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again.
-
-    An encoder that was fitted beside another recipe tells in what it ``differs`` from one of this evaluation's.
-    """
+    """An evaluation with the rivals that only an earlier one has had: a causal model takes hours to fit again."""
     for told in report.get("evaluations", ()):
         if "correct" in told and _read_by_rivals(told) == _read_by_rivals(row):
             missing = [name for name in told["models"] if name not in row["models"]]
@@ -219,8 +210,6 @@ def _with_earlier_rivals(row: Row, report: Mapping[str, Sequence[Row]]) -> Row:
             logger.info("%s: kept from its earlier evaluation: %s", row["run"], ", ".join(missing))
             known = _with_arrays(told)
             correct, models = ({name: known[part][name] for name in missing} for part in ("correct", "models"))
-            if ENCODER in models and (differs := _encoder_differs(told["config"], row["config"])):
-                models[ENCODER] = {"differs": differs, **models[ENCODER]}
             return {**row, "correct": row["correct"] | correct, "models": row["models"] | models}
     return row
 
@@ -231,13 +220,12 @@ def _read_by_rivals(row: Row) -> dict[str, Any]:
     return {"split": split, **{name: row[name] for name in ("run", "variant", "n_texts")}}
 
 
-def _encoder_differs(config: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Its backbone and its steps (those of both stages together) where another recipe has others; else nothing."""
-    (backbone, steps), (other_backbone, other_steps) = (
-        (one["backbone"], one["adapt_steps"] + one["class_steps"]) for one in (config, other)
-    )
-    told = [backbone] * (backbone != other_backbone) + [f"{steps:,} steps"] * (steps != other_steps)
-    return ", ".join(told)
+def _encoder_differs(encoder: Row, evaluation: Row) -> Row:
+    """What the encoder ``differs`` in from one fitted beside this evaluation's recipe: its backbone, its steps."""
+    backbone, steps = encoder["backbone"], encoder["steps"]
+    n_steps = max(evaluation["training"]["adapt_steps"] + evaluation["training"]["classes_steps"], 1)
+    told = [backbone] * (backbone != evaluation["config"]["backbone"]) + [f"{steps:,} steps"] * (steps != n_steps)
+    return {"differs": ", ".join(told)} if told else {}
 
 
 def _with_arrays(row: Row) -> Row:
