@@ -41,7 +41,7 @@ rows of earlier calls are kept.
 Trained, chosen and calibrated on the first data set, used on the second: a stratified sample of its
 texts, of the test split where it has one; "at home" is the run's own test split. The generative model,
 the models of tokens and the encoder see the kept tokens of a text alone, where the linear models and the models of
-words see all of it.
+words see all of it. The recipe of a row is that of its call: README.md may have a later one.
 
 {texts}
 

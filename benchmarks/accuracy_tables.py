@@ -132,8 +132,8 @@ def tables_page(rows: Sequence[Row], evaluations: Sequence[Row], command: str) -
 
 
 def place_name(row: Row) -> str:
-    """Return a row's data set, and its seed if that is not the first."""
-    return row["data"] if not row["seed"] else f"{row['data']}, seed {row['seed']}"
+    """Return a row's data set and its seed."""
+    return f"{row['data']}, seed {row['seed']}"
 
 
 def with_difference(said: str, row: Row) -> str:

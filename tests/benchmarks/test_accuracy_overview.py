@@ -127,6 +127,6 @@ def test_a_calibration_error_above_what_chance_makes_is_bold():
     ]
     assert cells_of(calibration_table(rows)) == [
         ["data", "generative", "encoder, fine-tuned"],
-        ["sea", "1.2 (1.4)", "**3.1 (2.0)**"],
+        ["sea, seed 0", "1.2 (1.4)", "**3.1 (2.0)**"],
         ["sea, seed 1", "1.0 (1.4)", "–"],
     ]

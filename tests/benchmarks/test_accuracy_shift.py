@@ -65,7 +65,7 @@ def test_what_is_there_is_not_made_again(begun, monkeypatch):
     facts = read_json(options["output"] / "shift.json")["texts"]
     text = path.read_text(encoding="utf-8")
     assert [row["n_texts"] for row in facts][1:] == [20]
-    assert f"on other | 20 | last 24 | {100 * facts[1]['share_cut']:.0f} % |" in text
+    assert f"on other, seed 0 | 20 | last 24 | {100 * facts[1]['share_cut']:.0f} % |" in text
 
 
 def test_missing_rivals_are_added_and_asked_ones_fitted_again(begun):
@@ -105,7 +105,7 @@ def test_what_an_earlier_page_says_of_other_runs_stays(begun, finished):
     again, text = read_json(options["output"] / "shift.json"), path.read_text(encoding="utf-8")
     assert again["rows"] == [*other, *page["rows"], *seeded]
     assert again["texts"] == [{**row, "seed": 0} for row in (*facts, *page["texts"])]
-    assert text.count("on other | naive Bayes |") == 2
+    assert text.count("on other, seed 0 | naive Bayes |") == 2
     assert f"| {own} on other, seed 7 | naive Bayes |" in text
     assert "a third" not in text
     main([pair], **options, size="gpu")
