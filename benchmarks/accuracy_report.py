@@ -28,7 +28,7 @@ Tomatoes), a weighted sum of the network's and the counts'. Fitted to labels are
 and how much less a long text counts, one to five numbers, by the decisions of cross-fitted training texts; that weight;
 and the temperature and its like, two or three numbers, which move no decision. IMDB's and the Chinese reviews are
 decided whole. "Hybrid": trained with the cross-entropy of the Bayes posterior as well; on reviews with the counts
-inside, and, but for IMDB's seed 0, fewer steps of the classes, cut texts, and tables that count long texts whole; on
+inside, and, but for IMDB, fewer steps of the classes, cut texts, and tables that count long texts whole; on
 Rotten Tomatoes on MiniLM, where the generative model has four layers of MPNet; on R52 without the shrinkage of small
 classes. "Its count tables": what the generative model starts from, without the network.
 
