@@ -14,11 +14,8 @@ from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters
 from benchmarks.packed import packed, unpacked
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
-from gencls.evaluation.costs import (
-    DenoiserSizes,
-    denoiser_scoring_flops,
-    denoiser_training_flops,
-)
+from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
+from gencls.evaluation.rival_fits import default_encoder_steps
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
 from gencls.reporting.metrics import confidence_and_correct, mcnemar_p, wilson_interval
 
@@ -222,9 +219,9 @@ def _read_by_rivals(row: Row) -> dict[str, Any]:
 
 def _encoder_differs(encoder: Row, evaluation: Row) -> Row:
     """What the encoder ``differs`` in from one fitted beside this evaluation's recipe: its backbone, its steps."""
-    backbone, steps = encoder["backbone"], encoder["steps"]
-    n_steps = max(evaluation["training"]["adapt_steps"] + evaluation["training"]["classes_steps"], 1)
-    told = [backbone] * (backbone != evaluation["config"]["backbone"]) + [f"{steps:,} steps"] * (steps != n_steps)
+    backbone, steps, recipe = encoder["backbone"], encoder["steps"], evaluation["config"]
+    is_own = steps != default_encoder_steps(recipe)
+    told = [backbone] * (backbone != recipe["backbone"]) + [f"{steps:,} steps"] * is_own
     return {"differs": ", ".join(told)} if told else {}
 
 

@@ -154,9 +154,9 @@ def denoiser_scoring_flops(
     return forward_flops(sizes.encoder, n_forwards * length) + 2.0 * scored
 
 
-def steps_of_stages(training: Mapping[str, Any]) -> int:
-    """Return the planned steps of all stages of a classifier's training together; `training`: its record."""
-    return int(training["plan"]["adapt_steps"] + training["plan"]["class_steps"])
+def steps_of_stages(plan: Mapping[str, Any]) -> int:
+    """Return the steps of all stages of a classifier's training together; `plan`: of its record, or its recipe."""
+    return int(plan["adapt_steps"] + plan["class_steps"])
 
 
 def mean_length(ids: Sequence[Any]) -> float:

@@ -128,7 +128,7 @@ def _pretrained(classifier: DiffusionClassifier, options: CausalOptions) -> tupl
 def _budget(classifier: DiffusionClassifier, options: CausalOptions, progress: bool) -> dict[str, Any]:
     """Return the training's settings that the options and the run give."""
     config = classifier.train_config()
-    n_texts = steps_of_stages(classifier.training_record_) * config.batch_size
+    n_texts = steps_of_stages(classifier.training_record_["plan"]) * config.batch_size
     as_many = n_texts // (options.batch_size * len(classifier.classes_))
     return {
         "n_steps": options.n_steps or max(1, as_many),

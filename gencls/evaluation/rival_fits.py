@@ -127,12 +127,17 @@ def _decisive(model: EncoderClassifier) -> dict[str, Any]:
     }
 
 
+def default_encoder_steps(plan: Mapping[str, Any]) -> int:
+    """Return the steps of an encoder that has none of its own: as `steps_of_stages`, at least 1."""
+    return max(steps_of_stages(plan), 1)
+
+
 def rival_encoder(
     classifier: DiffusionClassifier, *, n_steps: int | None = None, progress: bool = False
 ) -> EncoderClassifier:
     """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have."""
     encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
-    n_steps = n_steps or max(steps_of_stages(classifier.training_record_), 1)
+    n_steps = n_steps or default_encoder_steps(classifier.training_record_["plan"])
     for place, module in encoder.named_modules():
         if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
             module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
