@@ -62,7 +62,15 @@ class Scorer(Protocol):
 
 
 class DenoiserScorer:
-    """A denoiser as a `Scorer`: one pass of the encoder for a batch, the vocabulary at asked places only.
+    r"""A denoiser as a `Scorer`: one pass of the encoder for a batch, the vocabulary at asked places only.
+
+    Class tables that stand beside the network (`Denoiser.close_gate`) write with it, each deviation once, as in a gate
+    that is fully open: with w the token at a place and s all that is seen of the text,
+
+    .. math:: p(w \mid s, c) \propto p_c(w \mid s)\, e^{\delta_c(w) + \epsilon_c(s, w)}.
+
+    The weight between both of the decision has no say here: its scale is the temperature's, and tables that are worth
+    ten times an untrained network in a decision would write one word over and over.
 
     Parameters
     ----------
@@ -76,6 +84,7 @@ class DenoiserScorer:
         self.mask_id, self.vocab_size = denoiser.frame.mask, denoiser.vocab_size
         self.n_forwards = 0
         self.device = denoiser.bias.device
+        self._are_tables_beside = denoiser.is_gate_closed
         self.precision = resolve_precision(precision, self.device)
         self._dtype: torch.dtype = getattr(torch, self.precision)
         self._tiles = denoiser.projection.detach().to(self._dtype).split(TILE)
@@ -103,7 +112,7 @@ class DenoiserScorer:
         classes = torch.full_like(positions.neighbours[:, 0], index)
         logits = self._project(self._features(hidden, classes, index))
         if index < max(self.denoiser.n_classes, len(self.denoiser.pairs.values)):
-            gate = self.denoiser.gate(hidden.float())
+            gate = self.denoiser.gate(hidden.float()) + float(self._are_tables_beside)
             logits.add_(gate[:, :1] * self.denoiser.class_bias[index])
             rows, columns, values = self.denoiser.pairs.entries(positions.neighbours, classes, None)
             logits.view(-1).index_add_(0, rows * self.vocab_size + columns, values * gate[rows, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,32 @@ def test_logits_are_the_denoisers(denoiser):
         with torch.no_grad():
             expected = denoiser(batch, torch.full((3,), index))
         torch.testing.assert_close(own, expected, atol=2e-5, rtol=1e-5)
+
+
+def logits_at(denoiser, shown, place):
+    """The logits under all classes and under none, (C + 1, V)."""
+    with scorer_of(denoiser, "float32") as scorer:
+        (logits,) = scorer.logits(shown[None], np.arange(len(shown))[None] == place, range(denoiser.n_classes + 1))
+    return logits[:, 0].double().numpy()
+
+
+def test_tables_beside_the_network_write_each_deviation_once(denoiser):
+    beside = copy.deepcopy(denoiser)
+    beside.close_gate()
+    bare = copy.deepcopy(beside)
+    bare.class_bias.zero_()
+    bare.pairs.values.zero_()
+    pairs = [(int(key) // beside.vocab_size, int(key) % beside.vocab_size) for key in beside.pairs.keys[2:8]]
+    truth = np.array([token for pair in pairs for token in pair])
+    shown = np.full_like(truth, beside.frame.mask)
+    added = np.zeros(3)
+    for place in np.random.default_rng(0).permutation(len(truth)):  # the text comes up in a random order
+        added += (logits_at(beside, shown, place) - logits_at(bare, shown, place))[:, truth[place]]
+        shown[place] = truth[place]
+    expected = beside.count_scores([truth])[0]
+    only_tokens = beside.class_bias[:2, torch.from_numpy(truth)].sum(dim=1).numpy()
+    assert np.abs(expected - only_tokens).min() > 0.1, "pairs play a part"
+    np.testing.assert_allclose(added, [*expected, 0.0], atol=1e-4)
 
 
 def test_bfloat16_is_near(denoiser):
