@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     if args.texts == ["-"] and not args.file:
         args.texts, args.file = [], "-"
     if bool(args.texts) == bool(args.file):
-        raise ValueError(three_parts("texts, or --file", "both" if args.texts else "neither", "Give one of them."))
+        todo = "Give one of them; --file - reads standard input."
+        raise ValueError(three_parts("texts, or --file", "both" if args.texts else "neither", todo))
     if args.file not in (None, "-") and not Path(args.file).is_file():
         raise FileNotFoundError(three_parts("a file of texts", f"no file {args.file!r}", "Check the path."))
 

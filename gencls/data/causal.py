@@ -32,7 +32,7 @@ def read_causal(name: str, place: str) -> tuple[Any, Any]:
     """
     try:
         load: Any = AutoModelForCausalLM.from_pretrained
-        with quiet_transformers():
+        with quiet_transformers(place):
             tokenizer = AutoTokenizer.from_pretrained(place)
             model, info = load(place, dtype=torch.float32, output_loading_info=True)
     except Exception as error:  # each tokenizer class and safetensors raise their own

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
-from transformers import logging as transformers_logging
 
 from gencls.data.errors import nearest, three_parts
 from gencls.data.four_bit_bert import REGISTRY_FOUR_BIT
@@ -21,6 +20,7 @@ from gencls.data.gguf import REGISTRY_CAUSAL
 from gencls.data.hub import hub_reachable
 from gencls.data.packed import PackedModel
 from gencls.data.pretrained import REGISTRY_MODELS, RegistryModel, locate
+from gencls.data.quiet import quiet_transformers
 from gencls.diffusion.bidirectional import is_causal_only, load_opened
 from gencls.diffusion.parts import Backbone, split_model
 from gencls.diffusion.scratch import SCRATCH, character_tokenizer, scratch_model, size_of
@@ -165,10 +165,9 @@ def _document_start(name: str) -> str | None:
 
 def _pretrained(name: str, place: str) -> tuple[Any, bool]:
     """Load the masked LM; say whether its head came with the weights."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # the missing head is handled here, not the user's worry
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(place, output_loading_info=True)
+        with quiet_transformers(place):  # the missing head is handled here, not the user's worry
+            model, info = AutoModelForMaskedLM.from_pretrained(place, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(
             three_parts(
@@ -181,8 +180,6 @@ def _pretrained(name: str, place: str) -> tuple[Any, bool]:
         raise ValueError(
             three_parts("readable model weights", f"{name!r}: {error}", "Fetch the files again.")
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     prefix = model.base_model_prefix + "."
     lost = sorted(key for key in info["missing_keys"] if key.startswith(prefix))
     if lost:  # transformers fills them with random numbers

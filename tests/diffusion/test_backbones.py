@@ -18,8 +18,10 @@ from transformers import (
     RobertaConfig,
     RobertaForMaskedLM,
 )
+from transformers import logging as transformers_logging
 
 from gencls.data.lengths import groups_of
+from gencls.data.quiet import quiet_transformers
 from gencls.diffusion import backbones
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.batches import RowBatch
@@ -181,6 +183,34 @@ def folder(tmp_path):
     random_model("bert").save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """Transformers with its bars, as a user has it."""
+    monkeypatch.setattr("transformers.utils.logging._tqdm_active", True)
+
+
+@pytest.mark.usefixtures("bars")
+def test_a_folder_is_read_without_a_bar(folder, monkeypatch):
+    shown, load = [], backbones.AutoModelForMaskedLM.from_pretrained
+
+    def watched(*args, **options):
+        shown.append(transformers_logging.is_progress_bar_enabled())
+        return load(*args, **options)
+
+    monkeypatch.setattr(backbones.AutoModelForMaskedLM, "from_pretrained", watched)
+    load_backbone(str(folder))
+    assert shown == [False]
+    assert transformers_logging.is_progress_bar_enabled(), "as the user had it"
+
+
+@pytest.mark.usefixtures("bars")
+@pytest.mark.parametrize(("is_folder", "are_shown"), [(True, False), (False, True)])
+def test_only_what_comes_from_a_hub_shows_its_bars(is_folder, are_shown, tmp_path):
+    with quiet_transformers(str(tmp_path) if is_folder else "some/model"):
+        assert transformers_logging.is_progress_bar_enabled() is are_shown
+        assert transformers_logging.get_verbosity() == transformers_logging.ERROR
 
 
 @torch.no_grad()
