@@ -15,7 +15,8 @@ from gencls.training.presets import preset
 VARIANTS = ("generative", "hybrid")
 #: The generative model, which also trains on the test texts that are not scored, without their labels.
 UNLABELLED = "unlabelled"
-#: Texts of the last test split of a data set whose test split has been looked at before, without a hub.
+#: Texts of the last test split of a data set whose test split has been looked at before, without a hub; other seeds cut
+#: other splits, and have read them.
 FRESH_TEST = {"imdb": 5000}
 DATA = ("imdb", "rotten_tomatoes", "r8", "r52", "20ng", "chinese_reviews")
 #: Only where a hub answers.
@@ -56,7 +57,7 @@ class Task:
 
     @property
     def fresh_test(self) -> int | None:
-        """Texts of a test split that was never used before; None for the usual one."""
+        """Texts of a test split that the seed has never used before; None for the usual one."""
         return FRESH_TEST.get(self.data)
 
     @property

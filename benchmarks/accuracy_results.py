@@ -12,8 +12,10 @@ from safetensors import safe_open
 
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters_by_length, read_held_out_scores
 from benchmarks.packed import packed, unpacked
+from gencls.classifier.scoring import OVERLAP
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
+from gencls.diffusion.tokens import chunks
 from gencls.evaluation.costs import DenoiserSizes, denoiser_scoring_flops, denoiser_training_flops
 from gencls.evaluation.rival_fits import default_encoder_steps
 from gencls.reporting.evaluation import BASELINE_PREFIX, load_scores
@@ -84,7 +86,9 @@ def _own_costs(weights: Path, run: Mapping[str, Any], own: Mapping[str, Any], sc
     """What the diffusion model cost, from the shapes of its weights, its steps and the lengths of its texts."""
     with safe_open(weights, "np") as file:
         sizes = DenoiserSizes.of({name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
-    config, length = run["config"], float(np.mean(scores["n_tokens"]))
+    config, lengths = run["config"], scores["n_tokens"]
+    # the training texts are as long as the test texts, and cut
+    length = float(np.mean(np.minimum(lengths, config["max_length"])))
     n_classes, n_scored = len(scores["class_names"]), min(config["n_scored"], length)
     n_decided_classes = min(config.get("hybrid_classes") or n_classes, n_classes)
     rows = {name: run["training"][name]["steps"] * config["batch_size"] for name in ("adapt", "classes")}
@@ -97,12 +101,22 @@ def _own_costs(weights: Path, run: Mapping[str, Any], own: Mapping[str, Any], sc
         ),
         "score_flops_per_text": denoiser_scoring_flops(
             sizes,
-            length,
-            n_forwards=own["forwards_per_text_per_class"],
+            float(np.mean(lengths)),
+            n_forwards=own["forwards_per_text_per_class"] * _share_read_at_once(lengths, config),
             n_draws=config["n_mc_samples"],
             n_classes=n_classes,
         ),
     }
+
+
+def _share_read_at_once(lengths: np.ndarray, config: Mapping[str, Any]) -> float:
+    """What a forward reads of a text: all of it, or the share of a chunk where long texts are scored in chunks."""
+    if config.get("long_texts") != "chunks":
+        return 1.0
+    most = config["max_length"]
+    cut = [chunks(np.arange(n), max_length=most, overlap=int(OVERLAP * most)) for n in lengths]
+    n_read = np.mean([sum(len(part.token_ids) for part in parts) for parts in cut])
+    return float(n_read / np.mean([len(parts) for parts in cut]) / np.mean(lengths))
 
 
 def _model(row: Mapping[str, Any], costs: Row) -> Row:

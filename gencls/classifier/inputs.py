@@ -160,7 +160,7 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
     check_classification_targets(values)
     classes, labels, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise ValueError(three_parts("at least two classes", f"{list(classes)}", "Add texts of another class."))
+        raise ValueError(three_parts("at least two classes", f"{classes.tolist()}", "Add texts of another class."))
     if counts.min() < fewest:  # then fewest is two: every class that `np.unique` finds has a text
         few = classes[counts < fewest][:5].tolist()
         todo = "Add texts, drop the class, or give held-out texts of your own."

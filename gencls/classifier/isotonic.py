@@ -98,9 +98,10 @@ def fit_isotonic(
     Returns
     -------
     IsotonicCalibration
-        Its probabilities lie in 1 / (N + 2) to 1 - 1 / (N + 2), Laplace's rule for N texts of one kind: with no such
-        bound the first error beyond the held-out texts' range would be an infinite loss. A class that is absent from
-        `y` gets the lower one whatever its log-odds, so it is hardly ever predicted; a warning names it.
+        No map goes above 1 - 1 / (N + 2), Laplace's rule for N texts of one kind, or below 1 / (N + 2) / (C - 1), so
+        that all other classes together have the rest: with no such bound the first error beyond the held-out texts'
+        range would be an infinite loss. A class that is absent from `y` gets the lower one whatever its log-odds, so it
+        is hardly ever predicted; a warning names it.
 
     Raises
     ------
@@ -119,16 +120,18 @@ def fit_isotonic(
     classes = [1] if odds.shape[1] == 1 else range(scores.shape[1])
     if absent := sorted(set(range(scores.shape[1])) - set(labels.tolist())):
         logger.warning("isotonic calibration: no held-out text of the classes %s, whose maps are constant", absent)
-    floor = 1 / (len(labels) + 2)
+    rest = 1 / (len(labels) + 2)  # of a sure decision, for all other classes together
+    bounds = rest / (scores.shape[1] - 1), 1 - rest
     weights = prior_weights(labels, prior)  # as for a temperature
-    knots = [_fit_map(column, labels == index, weights, floor) for column, index in zip(odds.T, classes, strict=True)]
+    knots = [_fit_map(column, labels == index, weights, bounds) for column, index in zip(odds.T, classes, strict=True)]
     return IsotonicCalibration(tuple(knots), prior)
 
 
 def _fit_map(
-    log_odds: FloatArray, is_class: NDArray[np.bool_], weights: FloatArray, floor: float
+    log_odds: FloatArray, is_class: NDArray[np.bool_], weights: FloatArray, bounds: tuple[float, float]
 ) -> tuple[FloatArray, FloatArray]:
-    model = IsotonicRegression(y_min=floor, y_max=1 - floor).fit(log_odds, is_class.astype(np.float64), weights)
+    model = IsotonicRegression(y_min=bounds[0], y_max=bounds[1])
+    model.fit(log_odds, is_class.astype(np.float64), weights)
     return model.X_thresholds_, model.y_thresholds_
 
 

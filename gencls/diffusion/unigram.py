@@ -201,7 +201,8 @@ def assign_folds(
     -------
     ndarray of shape (N,), int64
     """
-    keys = [np.asarray(ids, dtype="<i8").tobytes() for ids in token_ids]
+    keys = np.empty(len(token_ids), dtype=object)  # an array of bytes drops zeros at the end, and 0 may be a token
+    keys[:] = [np.asarray(ids, dtype="<i8").tobytes() for ids in token_ids]
     _, first, text_of = np.unique(keys, return_index=True, return_inverse=True)
     place = generator.permutation(len(first))
     if labels is not None:

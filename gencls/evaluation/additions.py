@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from gencls.reporting.evaluation import BASELINE_PREFIX, OWN_TABLES, evaluation_
 from gencls.reporting.records import run_record
 from gencls.reporting.report import build_report
 
+logger = logging.getLogger("gencls.evaluation")
 FILES = ("run.json", "metrics.json", "scores.npz", "predictions.jsonl")
 #: What the rivals of two evaluations must have had in common to be the same.
 SAME_DATA = ("fingerprint", "evaluated", "split", "class_counts", "max_length", "truncation")
@@ -127,6 +129,7 @@ def take_baselines(run: Path, source: Path, output: Path, names: Sequence[str], 
     _refuse_others(_judged_texts(output, arrays), texts, "an evaluation on the same texts", source, todo)
     arrays |= {BASELINE_PREFIX + name: old[BASELINE_PREFIX + name] for name in names}
     records = {name: theirs["baselines"][name] for name in names}
+    _compare_calibration(output, records)
     told = run_record(command or f"gencls evaluate {run.name} --add", {}, ours["seed"], device=theirs["device"])
     _write(output, arrays, _with_added(ours, records, told, 0.0, taken_from=theirs["commit"]))
     return build_report(output)
@@ -177,6 +180,16 @@ def _check_same_temperature(run: Path, output: Path, classifier: DiffusionClassi
     if not is_adaptive and LengthTemperature.from_dict(told["temperature"]) != classifier.temperature_:
         got = f"one from before {run.name} was calibrated again, in {output}"
         raise ValueError(three_parts("an evaluation of the run as it is", got, "Evaluate it anew, without --add."))
+
+
+def _compare_calibration(output: Path, records: Mapping[str, Any]) -> None:
+    """Say where baselines were calibrated on another number of texts than the run that they come to stand beside."""
+    own = read_json(output / "metrics.json")["diffusion"]["temperature"].get("n_texts")
+    for name, record in records.items():
+        theirs = record["temperature"].get("n_texts")
+        if theirs != own:
+            todo = "fit it again (--add) to calibrate both alike"
+            logger.warning("%s was calibrated on %s texts, the run on %s; %s", name, theirs or "untold", own, todo)
 
 
 def _texts_to_judge(classifier: DiffusionClassifier, test: RivalData) -> dict[str, Any]:

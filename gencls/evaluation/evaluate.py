@@ -214,6 +214,8 @@ def evaluated_parts(
         test = splits[options.split]
         if options.split in ("validation", "calibration"):
             logger.warning("the calibration rests on the %s texts: judge on others", options.split)
+        if options.split in ("train", "unlabelled"):
+            logger.warning("the models have learned from the %s texts: judge on others", options.split)
     else:
         place = record["data"]
         other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])

@@ -31,10 +31,11 @@ def language_model_metrics(
     n_tokens = sum(len(text) for text in ids)
     unigram_nats = _unigram_nats(classifier, parts, ids)
     nats = -float(own.sum()) / n_tokens
-    per_token = own / np.array([len(text) for text in ids])
+    # of a ratio of sums: what a text's nats differ by from those of as many tokens at the ratio
+    residuals = own + nats * np.array([len(text) for text in ids])
     return {
         "bound_nats_per_token": nats,
-        "bound_nats_per_token_se": float(per_token.std(ddof=1) / len(rows) ** 0.5),
+        "bound_nats_per_token_se": float(residuals.std(ddof=1) * len(rows) ** 0.5) / n_tokens,
         "bound_steps": BOUND_STEPS,
         "bound_texts": len(rows),
         "unigram_nats_per_token": unigram_nats,

@@ -138,9 +138,7 @@ def rival_encoder(
     """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have."""
     encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
     n_steps = n_steps or default_encoder_steps(classifier.training_record_["plan"])
-    for place, module in encoder.named_modules():
-        if isinstance(module, torch.nn.Dropout) and "attention.self" in place:
-            module.p = 0.0  # drawing (B, heads, L, L) random numbers is a third of its time on a CPU
+    _keep_attention(encoder)
     return EncoderClassifier(
         encoder.to(classifier.denoiser_.bias.device),
         cls_id=frame.bos,
@@ -153,6 +151,15 @@ def rival_encoder(
         random_state=config.seed,
         progress=progress,
     )
+
+
+def _keep_attention(encoder: torch.nn.Module) -> None:
+    """Set the dropout of attention weights to zero: (B, heads, L, L) random numbers are a third of a step on a CPU."""
+    for module in encoder.modules():
+        if type(module).__name__.endswith("SelfAttention"):  # as in BERT, MPNet and their like
+            for own in module.children():
+                if isinstance(own, torch.nn.Dropout):
+                    own.p = 0.0
 
 
 def _fresh_encoder(classifier: DiffusionClassifier) -> torch.nn.Module:

@@ -27,13 +27,14 @@ from gencls.evaluation.rival_fits import (
     fit_token_naive_bayes,
     fit_word_naive_bayes,
 )
+from gencls.reporting.evaluation import OWN_TABLES
 
 logger = logging.getLogger("gencls.evaluation")
 #: What a report has unless others are asked for.
-BASELINES = ("naive_bayes", "naive_bayes_pairs", "tfidf_logistic_regression", "encoder")
+BASELINES = ("naive_bayes", OWN_TABLES, "tfidf_logistic_regression", "encoder")
 _COUNTS_AND_LINEAR: dict[str, Callable[[DiffusionClassifier, Mapping[str, RivalData]], Fitted]] = {
     "naive_bayes": fit_token_naive_bayes,
-    "naive_bayes_pairs": fit_pair_tables,
+    OWN_TABLES: fit_pair_tables,
     "naive_bayes_words": partial(fit_word_naive_bayes, 1),
     "naive_bayes_bigrams": partial(fit_word_naive_bayes, 2),
     "nb_svm": fit_nb_svm,
@@ -114,7 +115,7 @@ def fit_baseline(
 
     def judged(part: RivalData) -> tuple[FloatArray, NDArray[np.int64]]:
         """Evidence, floored (a zero probability would be an infinite score), and lengths."""
-        return np.maximum(predict(part), -1e6) - log_share, _lengths(name, part)
+        return np.maximum(predict(part), -1e6) - log_share, _lengths(name, part, classifier)
 
     (evidence, lengths), log_prior = judged(held), classifier.log_prior_
     temperature = LengthTemperature()
@@ -126,6 +127,10 @@ def fit_baseline(
     return calibrated, record
 
 
-def _lengths(name: str, part: RivalData) -> NDArray[np.int64]:
+def _lengths(name: str, part: RivalData, classifier: DiffusionClassifier) -> NDArray[np.int64]:
     """How much of each text a rival reads, (N,), in a unit of its own: the temperature's scale absorbs it."""
-    return np.array([len(text) for text in part.texts] if name in FULL_TEXT else [len(ids) for ids in part.ids])
+    if name in FULL_TEXT:
+        return np.array([len(text) for text in part.texts])
+    # the tables read what the classifier reads: whole texts, where those are scored in chunks
+    read = classifier.scoring_ids(part.texts) if name == OWN_TABLES else part.ids
+    return np.array([len(ids) for ids in read])

@@ -66,8 +66,8 @@ def train_run(
     source, text_column, label_column : str
         As `load_dataset`.
     fresh_test : int, optional
-        Texts of a test split that no earlier evaluation has seen; see `with_fresh_test`. An official test split is
-        used as it is.
+        Texts of a test split that no earlier evaluation of the same seed has seen; see `with_fresh_test`. An official
+        test split is used as it is.
     n_test : int, optional
         Texts of the test split that the run is judged on, a stratified sample: the others train it without their
         labels; see `with_unlabelled`.

@@ -81,10 +81,11 @@ class _Deadline(TrainerCallback):
     """Ends a stage that overruns its share of the time budget: the last guard, after the planned step count."""
 
     seconds: float | None
+    seconds_before: float = 0.0
     started: float = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.seconds_before
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.seconds is not None and time.monotonic() - self.started > self.seconds:
@@ -136,8 +137,9 @@ def run_stage(
         progress=progress,
     )
     checkpoint = last_complete_checkpoint(place)
-    writer = _LogWriter(folder / "training_log.jsonl", name, _seconds_before(checkpoint))
-    callbacks: list[TrainerCallback] = [writer, _Deadline(max_seconds)]
+    seconds_before = _seconds_before(checkpoint)
+    writer = _LogWriter(folder / "training_log.jsonl", name, seconds_before)
+    callbacks: list[TrainerCallback] = [writer, _Deadline(max_seconds, seconds_before)]
     if on_step is not None:
         callbacks.append(_StepHook(on_step))
     trainer = StageTrainer(

@@ -383,7 +383,7 @@ def no_training(monkeypatch):
 
 X4, Y4 = ["a b", "c d", "e f", "g h"], ["left", "right"] * 2
 BAD_INPUT = {
-    "one class": (X4, ["left"] * 4, ValueError, "at least two classes"),
+    "one class": (X4, ["left"] * 4, ValueError, r"at least two classes; got \['left'\]"),
     "a class with one text": (X4, ["left", "left", "left", "right"], ValueError, "one text in .*right"),
     "None": (["a", None, "c", "d"], Y4, TypeError, "NoneType in rows 2"),
     "NaN": (pd.Series(["a", "b", float("nan"), "d"]), Y4, TypeError, "float in rows 3"),

@@ -86,13 +86,21 @@ def test_certainty_is_bounded_and_an_absent_class_gets_the_floor(caplog):
     scores, y = np.array([[0.0, -1e5, -2e5], [-1e5, 0.0, -2e5]] * 4), np.array([0, 1] * 4)
     log_prior = np.full(3, -np.log(3))
     proba = np.exp(fit_isotonic(scores, y, np.full(8, 9), log_prior).log_proba(scores, np.full(8, 9), log_prior))
-    floor = 1 / 10
-    np.testing.assert_allclose(proba[0], np.array([1 - floor, floor, floor]) / (1 + floor))
+    rest = 1 / 10
+    np.testing.assert_allclose(proba[0], [1 - rest, rest / 2, rest / 2])
     (told,) = caplog.messages
     assert "no held-out text of the classes [2]" in told
     caplog.clear()
     fit_isotonic(scores, np.array([0, 1, 2, 1] * 2), np.full(8, 9), log_prior)
     assert not caplog.messages
+
+
+def test_many_classes_take_no_more_from_a_sure_decision_than_two():
+    n_classes, n_texts = 52, 520
+    y, lengths = np.arange(n_texts) % n_classes, np.full(n_texts, 9)
+    scores, log_prior = np.where(np.eye(n_classes)[y] > 0, 0.0, -1e4), np.full(n_classes, -np.log(n_classes))
+    proba = np.exp(fit_isotonic(scores, y, lengths, log_prior).log_proba(scores, lengths, log_prior))
+    np.testing.assert_allclose(proba[np.arange(n_texts), y], 1 - 1 / (n_texts + 2))
 
 
 def test_temperature_has_the_same_interface():

@@ -180,6 +180,11 @@ def test_copies_of_a_text_share_a_fold():
     assert (folds == folds[0]).all() and len(set(folds[0])) == 4
 
 
+def test_only_copies_share_a_fold_and_zero_is_a_token():
+    ids = [np.array([5] + [0] * n) for n in range(8)]
+    assert sorted(assign_folds(ids, 8, generator=np.random.default_rng(0))) == list(range(8))
+
+
 def test_folds_are_even_seeded_and_random():
     folds = assign_folds(distinct(23), 4, generator=np.random.default_rng(0))
     assert sorted(np.bincount(folds)) == [5, 6, 6, 6]

@@ -218,6 +218,17 @@ def test_the_same_unlabelled_texts_may_have_come_from_another_file(toy_run, at_o
     assert "baseline_nb_svm" in load_scores(ours / "scores.npz")
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_it_is_said_where_a_rival_was_calibrated_on_fewer_texts(toy_run, at_once, begun, tmp_path, others, caplog):
+    ours, theirs = shutil.copytree(begun, tmp_path / "ours"), shutil.copytree(at_once, tmp_path / "theirs")
+    facts = read_json(theirs / "run.json")
+    facts["baselines"]["nb_svm"]["temperature"]["n_texts"] -= others
+    write_json(theirs / "run.json", facts)
+    take_baselines(toy_run, theirs, ours, ["nb_svm"])
+    told = [message for message in caplog.messages if "nb_svm was calibrated on" in message]
+    assert len(told) == bool(others)
+
+
 def test_only_what_is_there_and_no_part_of_a_run_is_taken_over(toy_run, at_once, begun, tmp_path):
     for name in ("naive_bayes_pairs", "encoder"):
         with pytest.raises(ValueError, match=f"out of naive_bayes, nb_svm; got {name}"):

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
 from gencls.baselines.causal import new_causal
 from gencls.classifier.bayes import log_posterior
@@ -14,8 +16,9 @@ from gencls.classifier.estimator import DiffusionClassifier
 from gencls.cli.main import main
 from gencls.data.storage import read_json
 from gencls.diffusion.tokens import tiny_tokenizer, tokenize
+from gencls.evaluation import rivals
 from gencls.evaluation.rival_data import CausalOptions, RivalData
-from gencls.evaluation.rival_fits import fit_pair_tables
+from gencls.evaluation.rival_fits import _keep_attention, fit_pair_tables
 from gencls.evaluation.rivals import ALL_BASELINES, BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import load_run_data
 from gencls.reporting.figures import MODEL_TITLES
@@ -101,6 +104,21 @@ def test_the_count_tables_read_whole_texts_where_the_classifier_does(material):
         np.testing.assert_array_equal(found, log_posterior(chosen.denoiser_.count_scores(wanted), log_prior))
 
 
+@pytest.mark.parametrize("long_texts", ["chunks", "truncate"])
+def test_the_temperature_of_the_count_tables_knows_how_much_they_read(long_texts, material, monkeypatch):
+    classifier, data = material
+    chosen = copy.copy(classifier).set_params(long_texts=long_texts)
+    longer = [" ".join(data["test"].texts[place : place + 3]) for place in range(8)]
+    part = RivalData(longer, chosen.tokenize(longer).ids, data["test"].labels[:8])
+    fitted = []
+    fit = rivals.fit_temperature
+    monkeypatch.setattr(rivals, "fit_temperature", lambda *args: fitted.append(args[2]) or fit(*args))
+    fit_baseline("naive_bayes_pairs", chosen, {**data, "calibration": part})
+    expected = chosen.score_ids(chosen.scoring_ids(longer)).n_tokens
+    np.testing.assert_array_equal(fitted[0], expected)
+    assert (expected.max() > chosen.max_length) == (long_texts == "chunks")
+
+
 def test_few_texts_do_not_starve_the_encoder(material):
     """A run of 3 + 3 steps of 8 texts: three passes over eight texts would be three steps."""
     classifier, data = material
@@ -108,6 +126,17 @@ def test_few_texts_do_not_starve_the_encoder(material):
     assert set(few["train"].labels) == {0, 1}
     record = fit_baseline("encoder", classifier, few)[1]
     assert (record["steps"], record["n_layers"]) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"), [(BertConfig, BertModel), (MPNetConfig, MPNetModel), (DistilBertConfig, DistilBertModel)]
+)
+def test_the_encoder_keeps_all_attention_and_drops_the_rest(kind, model):
+    encoder = model(kind(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
+    _keep_attention(encoder)
+    rates = [module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
+    assert sum(rate == 0 for rate in rates) == 1
+    assert sum(rate == 0.1 for rate in rates) == len(rates) - 1 >= 2
 
 
 def test_the_encoder_takes_the_steps_that_it_is_given(material):

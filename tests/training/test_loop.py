@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState
 
 from gencls.diffusion.backbones import load_backbone
 from gencls.diffusion.conditioning import ConditioningConfig
 from gencls.diffusion.denoiser import Denoiser
 from gencls.training import class_tables
 from gencls.training.examples import TokenizedSplit
-from gencls.training.loop import last_complete_checkpoint, steps_within
+from gencls.training.loop import _Deadline, last_complete_checkpoint, steps_within
 from gencls.training.plan import FOLDS, collator
 
 # One process imports the libraries and forks a child for each training, before it has started any thread of torch.
@@ -217,6 +218,15 @@ def test_plan_is_read_back(tmp_path, train, caplog):
     assert "a time budget of 1e-09 minutes, which is kept; 60.0 is not used" in caplog.text
     assert again["plan"] == first["plan"]
     assert again["classes"]["steps"] == 1
+
+
+@pytest.mark.parametrize(("before", "is_ended"), [(0.0, False), (59.0, False), (61.0, True)])
+def test_a_resumed_stage_has_what_its_earlier_lives_left_of_the_budget(before, is_ended):
+    deadline, state, control = _Deadline(60.0, before), TrainerState(), TrainerControl()
+    deadline.on_train_begin(None, state, control)
+    deadline.on_step_end(None, state, control)
+    assert control.should_training_stop is is_ended
+    assert control.should_save is is_ended
 
 
 def test_a_stage_that_the_clock_ended_is_not_gone_on_with(tmp_path, train, same):
