@@ -284,10 +284,13 @@ def _logsumexp_rows(values: FloatArray) -> FloatArray:
 
 
 def _check_priors(priors: ArrayLike, n_classes: int) -> FloatArray:
-    values = np.asarray(priors, dtype=np.float64)
+    try:
+        values = np.asarray(priors, dtype=np.float64)
+    except (TypeError, ValueError):  # a mapping, or words
+        values = np.array([])
     if values.shape != (n_classes,) or not np.all(values > 0) or not np.isclose(values.sum(), 1.0):
         raise ValueError(
-            f"priors: expected {n_classes} positive numbers that sum to one, got {np.array2string(values)}. "
+            f"priors: expected {n_classes} positive numbers that sum to one, got {priors!r}. "
             "Give one probability for each class, in the order of classes_ (a tiny one to rule a class out)."
         )
     return values / values.sum()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
+from gencls.data.dataset import is_missing
 from gencls.data.errors import some_rows, three_parts
 
 
@@ -150,9 +151,13 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
     Raises
     ------
     ValueError
-        Another number of labels than texts, fewer than two classes, or a class with fewer texts than `fewest`.
+        A missing label, another number of labels than texts, fewer than two classes, or a class with fewer texts than
+        `fewest`.
     """
     values = np.asarray(y)
+    if wrong := _missing_labels(y, values):
+        got = f"none in {len(wrong)} of {len(values)} rows (rows {some_rows(wrong)})"
+        raise ValueError(three_parts("a label in every row", got, "Fill or remove these rows."))
     if values.ndim != 1 or len(values) != n_texts:
         raise ValueError(
             three_parts(f"{n_texts} labels, one per text", f"shape {values.shape}", "Pass one label per text.")
@@ -166,6 +171,14 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
         todo = "Add texts, drop the class, or give held-out texts of your own."
         raise ValueError(three_parts(f"at least {fewest} texts in every class", f"one text in {few}", todo))
     return classes, labels.astype(np.int64)
+
+
+def _missing_labels(y: ArrayLike, values: NDArray[Any]) -> list[int]:
+    """Rows without a label; looked for among the labels as they were given: numpy makes "nan" of NaN among strings."""
+    given: Any = values if isinstance(y, np.ndarray) else y
+    if values.ndim != 1 or values.dtype.kind not in "fOUT" or not hasattr(given, "__iter__"):
+        return []
+    return [row for row, label in enumerate(given) if is_missing(label)]
 
 
 def label_indices(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("evaluate", help=SUMMARY, description=SUMMARY)
     parser.add_argument("run", type=Path, help="the folder that train-per-class wrote")
     parser.add_argument("--data", help="a data set's name, a file or a folder (default: that of the run)")
+    parser.add_argument("--text-column", metavar="NAME", help="of --data (default: that of the run's data)")
+    parser.add_argument("--label-column", metavar="NAME", help="of --data (default: that of the run's data)")
     parser.add_argument("--split", default="test", help="the split to score")
     parser.add_argument("--max-texts", type=int, metavar="N", help="score a stratified sample of N texts")
     parser.add_argument("--output", metavar="DIR", type=Path, help="the report's folder (default: reports/RUN)")
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     names = () if args.baselines == "none" else tuple(args.baselines.split(","))
     options = EvaluationOptions(
         data=args.data,
+        text_column=args.text_column,
+        label_column=args.label_column,
         split=args.split,
         max_texts=args.max_texts,
         baselines=names,

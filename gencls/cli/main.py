@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 done, 2 a mistake in the command or its input, 130 interrupted, 141 the reader went away.
     """
-    args = build_parser().parse_args(argv)
+    args = _parsed(argv)
     if args.verb is None:
         print(THE_WAY)
         return 0
@@ -85,6 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"gencls: error: {_message(error)}", file=sys.stderr)
         return 2
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; texts may stand behind the options, too, which argparse does not know for a verb's."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "texts") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.texts += rest
+    return args
 
 
 def _is_user_error(error: Exception) -> bool:

@@ -18,7 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("predict", help=SUMMARY, description=SUMMARY)
     parser.add_argument("run", type=Path, help="the folder that train-per-class wrote")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify")
-    parser.add_argument("--file", metavar="F", help="a file with one text a line; - for standard input")
+    parser.add_argument(
+        "--file", metavar="F", help="a table (CSV, TSV, JSON lines, Parquet), or one text a line; - for standard input"
+    )
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="of a table's texts (default: text)")
     parser.add_argument("--priors", help="comma-separated class probabilities, in the order of the classes")
     parser.add_argument(
         "--target-flip-rate",
@@ -50,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if args.target_flip_rate is not None:
         classifier.set_target_flip_rate(args.target_flip_rate)
     if args.priors:
-        classifier.set_priors([float(value) for value in args.priors.split(",")])
-    for chunk in _chunks(iter(args.texts) if args.texts else _lines(args.file)):
+        classifier.set_priors(_priors(args.priors))
+    for chunk in _chunks(iter(args.texts) if args.texts else _texts(args.file, args.text_column)):
         for row in describe(classifier, chunk):
             print(json.dumps(row, ensure_ascii=False), flush=True)
     return 0
@@ -100,6 +103,25 @@ def _draws_of(scores) -> list[dict]:  # type: ignore[no-untyped-def,type-arg]  #
         {"n_draws": int(n_draws), "is_open": bool(is_open)}
         for n_draws, is_open in zip(scores.n_draws, scores.is_open, strict=True)
     ]
+
+
+def _priors(words: str) -> list[float]:
+    from gencls.data.errors import three_parts
+
+    try:
+        return [float(value) for value in words.split(",")]
+    except ValueError as error:
+        todo = "Give one probability for each class, in their order."
+        raise ValueError(three_parts("numbers between commas for --priors", repr(words), todo)) from error
+
+
+def _texts(name: str, text_column: str) -> Iterator[str]:
+    """The rows of a table, or the lines of any other file."""
+    from gencls.data.files import TABLE_SUFFIXES, table_texts
+
+    if Path(name).suffix.lower() in TABLE_SUFFIXES:
+        return iter(table_texts(Path(name), text_column=text_column))
+    return _lines(name)
 
 
 def _lines(name: str) -> Iterator[str]:

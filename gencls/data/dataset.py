@@ -165,7 +165,7 @@ def _checked_rows(name: str, key: str, texts: Sequence[Any], labels: Sequence[An
                 "Fill or remove these rows, or name another text column.",
             )
         )
-    if wrong := [row for row, label in enumerate(labels) if _is_missing(label) or not _label_name(label)]:
+    if wrong := [row for row, label in enumerate(labels) if is_missing(label) or not _label_name(label)]:
         raise ValueError(
             three_parts(
                 "a label in every row",
@@ -176,13 +176,14 @@ def _checked_rows(name: str, key: str, texts: Sequence[Any], labels: Sequence[An
     return list(texts), [_label_name(label) for label in labels]
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell of a table is empty: None, NaN, pandas' NA."""
     # NaN is the one value that differs from itself; pandas.NA compares to neither True nor False.
     return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
 
 
 def _kind(value: Any) -> str:
-    return "missing text (NaN or empty)" if _is_missing(value) else type(value).__name__
+    return "missing text (NaN or empty)" if is_missing(value) else type(value).__name__
 
 
 def _label_name(label: Any) -> str:

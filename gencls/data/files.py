@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gencls.data.dataset import RawSplit, TextDataset, build_dataset
-from gencls.data.errors import three_parts
+from gencls.data.errors import some_rows, three_parts
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _SPLIT_NAMES = {
@@ -80,6 +80,27 @@ def load_texts(path: Path, *, text_column: str = "text") -> list[str]:
     lines = [line.strip() for line in _read_text(path).splitlines()]
     blocks = "\n".join(lines).strip("\n").split("\n\n")
     return [block for block in (blocks if len(blocks) > 1 else lines) if block.strip()]
+
+
+def table_texts(path: Path, *, text_column: str = "text") -> list[str]:
+    """The texts of a table, one of each row.
+
+    Parameters
+    ----------
+    path : Path
+        Of one of `TABLE_SUFFIXES`.
+    text_column : str
+
+    Raises
+    ------
+    ValueError
+        It cannot be read, has no such column, or a row without a text.
+    """
+    column = _columns(path, (text_column,))[text_column]
+    if wrong := [row for row, text in enumerate(column) if not isinstance(text, str)]:
+        got = f"none in {len(wrong)} of {len(column)} rows of {path} (rows {some_rows(wrong)})"
+        raise ValueError(three_parts("a text in every row", got, "Fill or remove these rows."))
+    return column
 
 
 def missing_file(path: Path) -> str:

@@ -40,6 +40,8 @@ class EvaluationOptions:
     ----------
     data : str, optional
         Another data set or file with the same labels; by default the run's own.
+    text_column, label_column : str, optional
+        Of `data`; by default those of the run's.
     split : str
     max_texts : int, optional
         Size of a stratified sample.
@@ -58,6 +60,8 @@ class EvaluationOptions:
     """
 
     data: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
     split: str = "test"
     max_texts: int | None = None
     baselines: tuple[str, ...] = BASELINES
@@ -217,8 +221,8 @@ def evaluated_parts(
         if options.split in ("train", "unlabelled"):
             logger.warning("the models have learned from the %s texts: judge on others", options.split)
     else:
-        place = record["data"]
-        other = load_dataset(options.data, text_column=place["text_column"], label_column=place["label_column"])
+        columns = {name: getattr(options, name) or record["data"][name] for name in ("text_column", "label_column")}
+        other = load_dataset(options.data, **columns)
         names = other.label_names
         test = _other_split(other, options.split)
         classifier.encode_labels(np.array(names)[np.unique(test.labels)])  # unknown labels are said first

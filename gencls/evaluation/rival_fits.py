@@ -106,6 +106,7 @@ def fit_encoder(
     n_parameters = matrix_parameters(model.network_)
     record = {
         "steps": model.n_steps_,
+        "learning_rate": model.learning_rate,
         "n_layers": getattr(model.encoder.config, "num_hidden_layers", None),
         "tokens_seen": model.tokens_seen_,
         "seconds_before": model.seconds_before_,
@@ -135,10 +136,14 @@ def default_encoder_steps(plan: Mapping[str, Any]) -> int:
 def rival_encoder(
     classifier: DiffusionClassifier, *, n_steps: int | None = None, progress: bool = False
 ) -> EncoderClassifier:
-    """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have."""
+    """Return the discriminative rival: all layers of the backbone, and by default as many steps as all stages have.
+
+    Random weights bear larger steps than pretrained ones: they train at the rate that the classifier's have.
+    """
     encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
     n_steps = n_steps or default_encoder_steps(classifier.training_record_["plan"])
     _keep_attention(encoder)
+    own_rate = {"learning_rate": config.learning_rate} if size_of(classifier.backbone) else {}
     return EncoderClassifier(
         encoder.to(classifier.denoiser_.bias.device),
         cls_id=frame.bos,
@@ -146,6 +151,7 @@ def rival_encoder(
         pad_id=frame.pad,
         # steps alone: passes would be a limit that the classifier's stages do not have, and few texts would starve it
         budget=Budget(max_epochs=float(n_steps), max_steps=n_steps),
+        **own_rate,
         batch_size=config.batch_size,
         bf16=bool(classifier.training_record_["bf16"]),
         random_state=config.seed,

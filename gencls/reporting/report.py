@@ -123,7 +123,7 @@ def _content(
     diffusion = metrics["diffusion"]
     data = run.get("data") or {}
     return {
-        "title": data.get("name") or folder.resolve().name,
+        "title": tables.evaluated_data(data)[0] or folder.resolve().name,
         "run_name": folder.resolve().name,
         "command": run.get("command") or "",
         "summary": summary(metrics, run, targets),

@@ -7,7 +7,7 @@ from typing import Any
 
 from gencls.reporting.evaluation import OWN_TABLES
 from gencls.reporting.figures import model_title
-from gencls.reporting.tables import number, p_value, percent
+from gencls.reporting.tables import evaluated_data, number, p_value, percent
 
 Metrics = Mapping[str, Any]
 SIGNIFICANT = 0.05
@@ -33,8 +33,9 @@ def summary(metrics: Metrics, run: Mapping[str, Any], targets: Sequence[Mapping[
 
 
 def _accuracy_sentence(row: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    name = (run.get("data") or {}).get("name")
+    name, trained_on = evaluated_data(run.get("data") or {})
     where = f" of {name}" if name else ""
+    where += f" (the models are trained on {trained_on})" if trained_on else ""
     return (
         f"On {row['n_texts']} held-out texts{where} the diffusion classifier is right on "
         f"{percent(row['accuracy'])} (standard error {number(100 * row['accuracy_se'], 1)}); always naming "

@@ -198,6 +198,13 @@ def _count(value: float | None) -> str:
     return MISSING if value is None else str(value) if isinstance(value, int) else f"{value:.1f}"
 
 
+def evaluated_data(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the name of the data set that a run was judged on, and of the one it was trained on if another."""
+    trained_on = data.get("name")
+    evaluated = data.get("evaluated") or trained_on
+    return evaluated, trained_on if trained_on != evaluated else None
+
+
 def data_facts(run: Mapping[str, Any]) -> Facts:
     """Where the texts came from and what was done to them."""
     data: Mapping[str, Any] = run.get("data") or {}
@@ -205,8 +212,11 @@ def data_facts(run: Mapping[str, Any]) -> Facts:
     kept = {"tail": "the end is kept", "head": "the beginning is kept"}.get(str(side), str(side or ""))
     if data.get("long_texts") == "chunks":
         kept += "; longer texts are scored whole, in chunks of that length"
+    told = " ".join(str(data[key]) for key in ("name", "version") if data.get(key)) or MISSING
+    judged_on, trained_on = evaluated_data(data)
     return [
-        ("data set", " ".join(str(data[key]) for key in ("name", "version") if data.get(key)) or MISSING),
+        *([("judged on", f"{judged_on}; what follows is of the data set of the training")] if trained_on else []),
+        ("data set", told),
         ("source", str(data.get("source") or MISSING)),
         ("fingerprint", str(data.get("fingerprint") or MISSING)[:16]),
         ("length limit", f"{length} tokens, {kept}" if length else MISSING),

@@ -16,7 +16,7 @@ from benchmarks.accuracy import DONE, run_task, summarise
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, read_held_out_scores
 from benchmarks.accuracy_recipes import DATA, FRESH_TEST, HUB_DATA, UNLABELLED, Task, task
 from benchmarks.accuracy_report import CONCLUSIONS
-from benchmarks.accuracy_results import collect, compared, difference, length_quartiles
+from benchmarks.accuracy_results import _share_read_at_once, collect, compared, difference, length_quartiles
 from benchmarks.accuracy_targets import report_folder, target_rows
 from gencls.data.storage import write_atomic, write_json
 from gencls.diffusion.backbones import KNOWN
@@ -314,6 +314,15 @@ def test_a_decision_costs_the_classes_that_it_is_among(runs, tmp_path):
         write_json(folder / "run.json", {**record, "config": {**record["config"], **changes}})
         costs[name] = collect(folder, read(folder, DONE))["models"]["diffusion"]["train_flops"]
     assert costs["all"] > costs["own class alone"] == costs["none"]
+
+
+def test_a_forward_reads_a_chunk_of_a_long_text():
+    """Of 4 and 7 tokens, four at a time and one of them of the chunk before: one row of 4 tokens, and two."""
+    lengths, config = np.array([4, 7]), {"long_texts": "chunks", "max_length": 4}
+    forwards = 5 * np.array([1, 2])  # five of each row
+    read = forwards.mean() * _share_read_at_once(lengths, config) * lengths.mean()
+    assert read == pytest.approx(5 * (4 + 4 + 4) / 2)
+    assert _share_read_at_once(lengths, {**config, "long_texts": "truncate"}) == 1
 
 
 def test_differences_are_paired():

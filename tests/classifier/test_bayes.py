@@ -146,6 +146,8 @@ def test_priors_resolve():
         ([0.5, 0.6], 2),
         ([0.0, 1.0], 2),
         ([np.nan, 1.0], 2),
+        ({"left": 0.5, "right": 0.5}, 2),
+        (["a half", "a half"], 2),
     ],
 )
 def test_bad_priors_are_refused(priors, counts):

@@ -396,6 +396,15 @@ BAD_INPUT = {
     "a data frame": (pd.DataFrame({"text": X4}), Y4, ValueError, "1-D"),
     "no text": ([], [], ValueError, "at least one text"),
     "labels in a column": (X4, np.array(Y4)[:, None], ValueError, "4 labels"),
+    "NaN among words": (
+        X4,
+        ["left", float("nan"), "right", "left"],
+        ValueError,
+        r"in every row; got none in 1 .*rows 2",
+    ),
+    "NaN among numbers": (X4, np.array([1.0, 2.0, 1.0, np.nan]), ValueError, r"in every row; got none in 1 .*rows 4"),
+    "None among labels": (X4, ["left", None, "right", None], ValueError, r"in every row; got none in 2 of 4 rows"),
+    "NA among labels": (X4, pd.Series(["a", pd.NA, "b", "a"], dtype="string"), ValueError, r"got none in 1 of 4 rows"),
     "no labels": (X4, None, ValueError, "labels"),
     "fractions as labels": (X4, [0.1, 0.2, 0.1, 0.2], ValueError, "continuous"),
 }

@@ -105,9 +105,29 @@ def test_predict_from_a_file_and_from_standard_input_agree(toy_run, capsys, tmp_
     assert outputs[3] == outputs[0][:2]
 
 
-def test_predict_with_other_priors(toy_run, capsys):
+@pytest.mark.parametrize("column", ["text", "review"])
+def test_predict_reads_the_texts_of_a_table_alone(toy_run, capsys, tmp_path, toy, column):
+    texts, labels = toy(6, seed=4)
+    lines = [f"{column},label", *(f'"{text}",{label}' for text, label in zip(texts, labels, strict=True))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
     capsys.readouterr()
-    assert main(["predict", str(toy_run), "", "--priors", "0.2,0.8"]) == 0
+    assert main(["predict", str(toy_run), "--file", str(tmp_path / "rows.csv"), "--text-column", column]) == 0
+    found = rows_of(capsys.readouterr().out)
+    assert main(["predict", str(toy_run), *texts]) == 0
+    assert found == rows_of(capsys.readouterr().out)
+
+
+def test_a_table_with_an_empty_text_or_another_column_is_refused(toy_run, capsys, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\nabcd,left\n,right\n")
+    assert "none in 1 of 2 rows" in fails(capsys, "predict", toy_run, "--file", tmp_path / "rows.csv")
+    words = ["--file", tmp_path / "rows.csv", "--text-column", "body"]
+    assert "a column 'body'" in fails(capsys, "predict", toy_run, *words)
+
+
+@pytest.mark.parametrize("words", [["", "--priors", "0.2,0.8"], ["--priors", "0.2,0.8", ""]])
+def test_predict_with_other_priors(toy_run, capsys, words):
+    capsys.readouterr()
+    assert main(["predict", str(toy_run), *words]) == 0
     assert rows_of(capsys.readouterr().out)[0]["proba"] == pytest.approx({"left": 0.2, "right": 0.8})
 
 
@@ -134,7 +154,7 @@ def test_predict_with_an_adapted_number_of_draws(toy_run, capsys):
         (["a", "--file", "f"], "both"),
         (["--file", "no-such-file"], "no-such-file"),
         (["a", "--priors", "0.5,0.6"], "priors"),
-        (["a", "--priors", "half,half"], "half"),
+        (["a", "--priors", "half,half"], "numbers between commas"),
     ],
 )
 def test_predict_errors(toy_run, capsys, words, match):
@@ -196,6 +216,25 @@ def test_a_run_folder_of_the_first_version_is_known_again(toy_run, capsys, train
     words = ["train-per-class", str(toy_run.parent / "toy.csv"), "--output", str(older), *train_flags]
     assert main(words) == 0
     assert "trained already" in capsys.readouterr().err
+
+
+def test_what_no_verb_knows_is_refused(toy_run, capsys):
+    for words in (["predict", str(toy_run), "--prior", "1", "--nonsense"], ["evaluate", str(toy_run), "more"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_other_data_may_have_other_columns(toy_run, capsys, tmp_path, toy):
+    texts, labels = toy(30, seed=8)
+    lines = ["body,topic", *(f'"{text}",{label}' for text, label in zip(texts, labels, strict=True))]
+    (tmp_path / "other.csv").write_text("\n".join(lines))
+    words = ["evaluate", toy_run, "--data", tmp_path / "other.csv", "--split", "train", "--baselines", "none"]
+    words += ["--output", tmp_path / "report"]
+    assert "--text-column" in fails(capsys, *words)
+    named = [*map(str, words), "--text-column", "body", "--label-column", "topic"]
+    assert main(named) == 0
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["diffusion"]["n_texts"] == 30
 
 
 def test_bad_names_and_options(tmp_path, capsys, table, toy):

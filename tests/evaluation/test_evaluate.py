@@ -227,6 +227,16 @@ def sample(toy_run, tmp_path_factory):
     return folder
 
 
+def test_the_report_names_the_data_that_were_judged(toy_run, tmp_path):
+    other = shutil.copy(toy_run.parent / "toy.csv", tmp_path / "other.csv")
+    evaluate_run(toy_run, tmp_path / "report", EvaluationOptions(data=str(other), max_texts=16, baselines=()))
+    report = (tmp_path / "report" / "report.md").read_text()
+    trained_on = read(toy_run, "run.json")["data"]["name"]
+    assert report.startswith(f"# {other}: ")
+    assert f"On 16 held-out texts of {other} (the models are trained on {trained_on}) the diffusion" in report
+    assert f"- judged on: {other}; what follows is of the data set of the training" in report
+
+
 def test_sample_of_other_data_is_stratified_and_recorded(sample):
     metrics, run = read(sample, "metrics.json"), read(sample, "run.json")
     assert metrics["diffusion"]["n_texts"] == 16
