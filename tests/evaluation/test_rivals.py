@@ -18,7 +18,7 @@ from gencls.data.storage import read_json
 from gencls.diffusion.tokens import tiny_tokenizer, tokenize
 from gencls.evaluation import rivals
 from gencls.evaluation.rival_data import CausalOptions, RivalData
-from gencls.evaluation.rival_fits import _keep_attention, fit_pair_tables
+from gencls.evaluation.rival_fits import _keep_attention, fit_pair_tables, rival_encoder
 from gencls.evaluation.rivals import ALL_BASELINES, BASELINES, check_baselines, fit_baseline
 from gencls.evaluation.runs import load_run_data
 from gencls.reporting.figures import MODEL_TITLES
@@ -137,6 +137,14 @@ def test_the_encoder_keeps_all_attention_and_drops_the_rest(kind, model):
     rates = [module.p for module in encoder.modules() if isinstance(module, torch.nn.Dropout)]
     assert sum(rate == 0 for rate in rates) == 1
     assert sum(rate == 0.1 for rate in rates) == len(rates) - 1 >= 2
+
+
+def test_an_encoder_from_random_weights_trains_at_the_classifiers_rate(material):
+    classifier, _ = material
+    scratch = copy.copy(classifier).set_params(backbone="scratch-64x1", options={"learning_rate": 3e-3})
+    assert rival_encoder(scratch).learning_rate == 3e-3
+    other = copy.copy(classifier).set_params(options={"learning_rate": 3e-3})
+    assert rival_encoder(other).learning_rate == 1e-4, "the usual one of a pretrained network"
 
 
 def test_the_encoder_takes_the_steps_that_it_is_given(material):
