@@ -143,7 +143,7 @@ def rival_encoder(
     encoder, frame, config = _fresh_encoder(classifier), classifier.backbone_.frame, classifier.train_config()
     n_steps = n_steps or default_encoder_steps(classifier.training_record_["plan"])
     _keep_attention(encoder)
-    own_rate = {"learning_rate": config.learning_rate} if size_of(classifier.backbone) else {}
+    own_rate: dict[str, Any] = {"learning_rate": config.learning_rate} if size_of(classifier.backbone) else {}
     return EncoderClassifier(
         encoder.to(classifier.denoiser_.bias.device),
         cls_id=frame.bos,
