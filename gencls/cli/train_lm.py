@@ -60,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
         command=" ".join(["gencls", *sys.argv[1:]]),
     )
     record = model.record
-    nats = f"{record['adapt']['loss']:.2f} nats per token (word frequencies {record['unigram_nats_per_token']:.2f})"
+    loss, unigram = record["adapt"]["loss"], record["unigram_nats_per_token"]
+    nats = f"{loss:.2f} nats per token (word frequencies {unigram:.2f})"
     print(f"trained {record['adapt']['steps']} steps in {record['seconds'] / 60:.1f} min, {nats}: {folder}")
+    if loss > unigram:
+        print("that is worse than word frequencies: it needs more steps to read context (--steps)", file=sys.stderr)
     print(f'next: gencls generate --model {folder} --prefix "..."')
     return 0

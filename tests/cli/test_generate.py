@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_a_second_training_resumes_to_the_same_run_and_another_is_refused(run, c
     record = json.loads((run / "run.json").read_text())
     assert record["data"]["came_from"] == "local file book.txt"
     assert record["config"]["adapt_steps"] == 2
+
+
+@pytest.mark.parametrize(("loss", "is_worse"), [(9.5, True), (0.5, False)])
+def test_a_model_that_is_worse_than_word_frequencies_is_told(run, call, tmp_path, loss, is_worse):
+    again = shutil.copytree(run, tmp_path / "run")
+    saved = json.loads((again / "language_model.json").read_text())
+    saved["training"]["adapt"]["loss"], saved["training"]["unigram_nats_per_token"] = loss, 5.0
+    (again / "language_model.json").write_text(json.dumps(saved))
+    status, _, err = call("train-lm", run.parent / "book.txt", "--output", again, *TRAIN)
+    assert status == 0
+    assert ("worse than word frequencies" in err) is is_worse
 
 
 def test_texts_are_printed_one_by_one(run, call):
