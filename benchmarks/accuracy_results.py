@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from benchmarks.accuracy_calibration import HELD_OUT, calibration_rows, quarters_by_length, read_held_out_scores
 from benchmarks.packed import packed, unpacked
-from gencls.classifier.scoring import OVERLAP
+from gencls.classifier.scoring import context_of_chunk
 from gencls.data.storage import read_json
 from gencls.diffusion.saved import WEIGHTS
 from gencls.diffusion.tokens import chunks
@@ -114,7 +114,7 @@ def _share_read_at_once(lengths: np.ndarray, config: Mapping[str, Any]) -> float
     if config.get("long_texts") != "chunks":
         return 1.0
     most = config["max_length"]
-    cut = [chunks(np.arange(n), max_length=most, overlap=int(OVERLAP * most)) for n in lengths]
+    cut = [chunks(np.arange(n), max_length=most, overlap=context_of_chunk(most)) for n in lengths]
     n_read = np.mean([sum(len(part.token_ids) for part in parts) for parts in cut])
     return float(n_read / np.mean([len(parts) for parts in cut]) / np.mean(lengths))
 

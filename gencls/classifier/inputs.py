@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
 from gencls.data.dataset import is_missing
-from gencls.data.errors import some_rows, three_parts
+from gencls.data.errors import of_rows, some_rows, three_parts
 
 
 def check_texts(X: Any, *, empty_allowed: bool = False) -> list[str]:
@@ -156,7 +156,7 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
     """
     values = np.asarray(y)
     if wrong := _missing_labels(y, values):
-        got = f"none in {len(wrong)} of {len(values)} rows (rows {some_rows(wrong)})"
+        got = f"none in {of_rows(wrong, len(values))}"
         raise ValueError(three_parts("a label in every row", got, "Fill or remove these rows."))
     if values.ndim != 1 or len(values) != n_texts:
         raise ValueError(
@@ -175,7 +175,7 @@ def check_labels(y: ArrayLike, n_texts: int, *, fewest: int = 2) -> tuple[NDArra
 
 def _missing_labels(y: ArrayLike, values: NDArray[Any]) -> list[int]:
     """Rows without a label; looked for among the labels as they were given: numpy makes "nan" of NaN among strings."""
-    given: Any = values if isinstance(y, np.ndarray) else y
+    given: Any = y
     if values.ndim != 1 or values.dtype.kind not in "fOUT" or not hasattr(given, "__iter__"):
         return []
     return [row for row, label in enumerate(given) if is_missing(label)]

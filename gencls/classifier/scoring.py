@@ -35,6 +35,11 @@ OVERLAP = 0.25
 _NOT_ADAPTIVE = ("classes", "first_draw", "n_draws", "by_step")
 
 
+def context_of_chunk(max_length: int) -> int:
+    """Return how many tokens of a chunk of a long text belong to the chunk before."""
+    return int(OVERLAP * max_length)
+
+
 class ScoringMixin:
     """Scores, evidence and probabilities of a fitted classifier."""
 
@@ -130,7 +135,7 @@ class ScoringMixin:
         own = {"progress": self.progress, "precision": self.precision_, "n_jobs": self.n_jobs}
         options = {"seed": self.random_state, **own, **options}
         if self.long_texts == "chunks":
-            options |= {"max_length": self.max_length, "overlap": int(OVERLAP * self.max_length)}
+            options |= {"max_length": self.max_length, "overlap": context_of_chunk(self.max_length)}
             scores = score_long_texts(self.denoiser_, token_ids, estimator, **options)
         else:
             scores = score_texts(self.denoiser_, token_ids, estimator, **options)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gencls.data.errors import some_rows, three_parts
+from gencls.data.errors import of_rows, three_parts
 from gencls.data.fingerprint import fingerprint
 from gencls.data.text import clean
 
@@ -161,7 +161,7 @@ def _checked_rows(name: str, key: str, texts: Sequence[Any], labels: Sequence[An
         raise ValueError(
             three_parts(
                 "a string as text in every row",
-                f"{kinds} in {len(wrong)} of {len(texts)} rows of {where} (rows {some_rows(wrong)})",
+                f"{kinds} in {of_rows(wrong, len(texts), where)}",
                 "Fill or remove these rows, or name another text column.",
             )
         )
@@ -169,7 +169,7 @@ def _checked_rows(name: str, key: str, texts: Sequence[Any], labels: Sequence[An
         raise ValueError(
             three_parts(
                 "a label in every row",
-                f"none in {len(wrong)} of {len(labels)} rows of {where} (rows {some_rows(wrong)})",
+                f"none in {of_rows(wrong, len(labels), where)}",
                 "Fill or remove these rows, or name another label column.",
             )
         )

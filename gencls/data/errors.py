@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ArtefactError(OSError):
@@ -40,6 +40,16 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ValueError with the nearest names if the value of an option is none of its choices."""
     if value not in choices:
         raise ValueError(three_parts(f"{name} out of {choices}", repr(value), f"Use {nearest(str(value), choices)}."))
+
+
+def of_rows(wrong: Sequence[int], n_rows: int, where: str = "") -> str:
+    """Which of how many rows, for a message.
+
+    >>> of_rows([0, 4], 9, "the file")
+    '2 of 9 rows of the file (rows 1, 5)'
+    """
+    place = f" of {where}" if where else ""
+    return f"{len(wrong)} of {n_rows} rows{place} (rows {some_rows(wrong)})"
 
 
 def some_rows(rows: Iterable[int], *, limit: int = 5) -> str:

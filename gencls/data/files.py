@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gencls.data.dataset import RawSplit, TextDataset, build_dataset
-from gencls.data.errors import some_rows, three_parts
+from gencls.data.errors import of_rows, three_parts
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _SPLIT_NAMES = {
@@ -98,7 +98,7 @@ def table_texts(path: Path, *, text_column: str = "text") -> list[str]:
     """
     column = _columns(path, (text_column,))[text_column]
     if wrong := [row for row, text in enumerate(column) if not isinstance(text, str)]:
-        got = f"none in {len(wrong)} of {len(column)} rows of {path} (rows {some_rows(wrong)})"
+        got = f"none in {of_rows(wrong, len(column), str(path))}"
         raise ValueError(three_parts("a text in every row", got, "Fill or remove these rows."))
     return column
 

@@ -23,11 +23,10 @@ def quiet_transformers(place: str | None = None) -> Iterator[None]:
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     try:
-        if place is None or Path(place).is_dir():
-            _show_bars(False)
-            with contextlib.redirect_stderr(io.StringIO()):  # the bar of GGUF's blocks obeys neither of them
-                yield
-        else:
+        with contextlib.ExitStack() as hidden:
+            if place is None or Path(place).is_dir():
+                _show_bars(False)
+                hidden.enter_context(contextlib.redirect_stderr(io.StringIO()))  # GGUF's bar obeys neither of them
             yield
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -29,6 +29,10 @@ class RivalData:
         labels = classifier.encode_labels(np.array(names)[split.labels])
         return cls(split.texts, classifier.tokenize(split.texts).ids, labels)
 
+    def scored_by(self, classifier: DiffusionClassifier) -> list[NDArray[np.int64]]:
+        """Return the ids that a classifier scores: `ids`, or those of whole texts where it scores these in chunks."""
+        return classifier.scoring_ids(self.texts) if classifier.long_texts == "chunks" else self.ids
+
     def sample(self, n_texts: int | None) -> RivalData:
         """Return some of the texts, always the same ones, in their order; all for None, or where there are no more."""
         if n_texts is None or n_texts >= len(self.texts):

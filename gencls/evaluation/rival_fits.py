@@ -51,12 +51,12 @@ def fit_pair_tables(classifier: DiffusionClassifier, data: Data) -> Fitted:
     known = classifier.denoiser_.pairs
     n_tables = 1 + bool(len(known.keys)) + bool(len(known.triple_keys))  # a token, a pair and a triple that end there
     costs = _count_costs(n_tables * mean_length(train.ids), len(train.ids) + sum(unlabelled), n_classes)
-    # they read what the classifier reads: the whole text, where that is scored in chunks
-    n_looked_up = n_tables * mean_length(classifier.scoring_ids(data["test"].texts))
+    n_looked_up = n_tables * mean_length(data["test"].scored_by(classifier))
     costs |= {"score_flops_per_text": linear_flops(n_looked_up, n_classes)}
-    return lambda part: log_posterior(
-        classifier.denoiser_.count_scores(classifier.scoring_ids(part.texts)), log_prior
-    ), {**smoothing, **costs}
+    return lambda part: log_posterior(classifier.denoiser_.count_scores(part.scored_by(classifier)), log_prior), {
+        **smoothing,
+        **costs,
+    }
 
 
 def fit_word_naive_bayes(longest: int, classifier: DiffusionClassifier, data: Data) -> Fitted:

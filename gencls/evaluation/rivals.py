@@ -131,6 +131,5 @@ def _lengths(name: str, part: RivalData, classifier: DiffusionClassifier) -> NDA
     """How much of each text a rival reads, (N,), in a unit of its own: the temperature's scale absorbs it."""
     if name in FULL_TEXT:
         return np.array([len(text) for text in part.texts])
-    # the tables read what the classifier reads: whole texts, where those are scored in chunks
-    read = classifier.scoring_ids(part.texts) if name == OWN_TABLES else part.ids
+    read = part.scored_by(classifier) if name == OWN_TABLES else part.ids
     return np.array([len(ids) for ids in read])
