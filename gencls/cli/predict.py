@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
     from gencls.classifier.inputs import check_n_jobs
 
     check_n_jobs(args.n_jobs)
+    priors = _priors(args.priors) if args.priors else None
     classifier = DiffusionClassifier.load(args.run)
     classifier.set_params(n_jobs=args.n_jobs)
     if args.target_flip_rate is not None:
         classifier.set_target_flip_rate(args.target_flip_rate)
-    if args.priors:
-        classifier.set_priors(_priors(args.priors))
+    if priors is not None:
+        classifier.set_priors(priors)
     for chunk in _chunks(iter(args.texts) if args.texts else _texts(args.file, args.text_column)):
         for row in describe(classifier, chunk):
             print(json.dumps(row, ensure_ascii=False), flush=True)

@@ -28,11 +28,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     >>> nearest("imbd", ["imdb", "r8"])
     "nearest: 'imdb'"
+    >>> nearest("tfidf", ["tfidf_logistic_regression", "encoder"])
+    "nearest: 'tfidf_logistic_regression'"
     >>> nearest("zzzzzz", ["imdb", "r8"])
     "known: 'imdb', 'r8'"
     """
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3)
+    close = difflib.get_close_matches(name, names, n=3) or [one for one in names if name and name in one]
     return f"{'nearest' if close else 'known'}: " + ", ".join(repr(one) for one in (close or names[:20]))
 
 

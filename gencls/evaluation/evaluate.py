@@ -224,9 +224,10 @@ def evaluated_parts(
         columns = {name: getattr(options, name) or record["data"][name] for name in ("text_column", "label_column")}
         other = load_dataset(options.data, **columns)
         names = other.label_names
-        test = _other_split(other, options.split)
-        classifier.encode_labels(np.array(names)[np.unique(test.labels)])  # unknown labels are said first
-        test = _unseen(test, run, splits)
+        there = _other_split(other, options.split)
+        classifier.encode_labels(np.array(names)[np.unique(there.labels)])  # unknown labels are said first
+        test = _unseen(there, run, splits)
+        record = {**record, "n_left_out": len(there.texts) - len(test.texts)}
     if options.max_texts is not None:
         test = stratified_sample(test, options.max_texts, seed=options.seed)
     if len(np.unique(test.labels)) < 2:
@@ -288,6 +289,7 @@ def _data_facts(
         **record["data_facts"],
         "evaluated": options.data or record["data"]["name"],
         "split": options.split,
+        "n_left_out": record.get("n_left_out", 0),
         "scored_class_counts": scored,
         "max_length": config.max_length,
         "truncation": config.truncation,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from gencls.classifier.bayes import joint_log_proba
 from gencls.classifier.selective import RiskCoverage, risk_coverage
 from gencls.reporting.calibration_error import N_BINS, equal_mass_bins
-from gencls.reporting.metrics import confidence_and_correct, wilson_interval
+from gencls.reporting.metrics import accuracy_interval, confidence_and_correct, wilson_interval
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -194,9 +194,8 @@ def prepare_comparison(metrics: dict[str, dict[str, float]]) -> list[ModelScores
 
 
 def _model_scores(name: str, row: dict[str, float]) -> ModelScores:
-    low, high = wilson_interval(row["accuracy"] * row["n_texts"], row["n_texts"])
     null = (row["ece_null_low"], row["ece_null_high"])
-    return ModelScores(name, row["accuracy"], float(low), float(high), row["ece"], *null)
+    return ModelScores(name, row["accuracy"], *accuracy_interval(row), row["ece"], *null)
 
 
 def _window_decisions(draws: FloatArray, k: int, log_prior: ArrayLike) -> IntArray:

@@ -6,6 +6,7 @@ which float64 rounds to 1, and its mistakes would cost infinity instead of 92 na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gencls.reporting.calibration_error import (
 __all__ = [
     "Interval",
     "accuracy",
+    "accuracy_interval",
     "accuracy_standard_error",
     "brier",
     "classification_metrics",
@@ -129,6 +131,12 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike, z: float = 1.96) ->
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     # At p = 0 and p = 1 rounding may leave the interval 1e-17 short of its own estimate.
     return np.clip(np.minimum(centre - half, p), 0, 1), np.clip(np.maximum(centre + half, p), 0, 1)
+
+
+def accuracy_interval(row: Mapping[str, Any]) -> tuple[float, float]:
+    """The 95 % Wilson interval of the accuracy that a row of `metrics.json` gives, fractions."""
+    low, high = wilson_interval(row["accuracy"] * row["n_texts"], row["n_texts"])
+    return float(low), float(high)
 
 
 def classification_metrics(log_proba: ArrayLike, y: ArrayLike, *, generator: np.random.Generator) -> dict[str, Any]:

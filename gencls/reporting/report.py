@@ -21,6 +21,7 @@ from gencls.data.storage import read_json, write_atomic
 from gencls.reporting import plots, tables
 from gencls.reporting.evaluation import evaluation_metrics, load_scores
 from gencls.reporting.figures import OPTIONAL_FIGURES, FigureEntry, report_figures
+from gencls.reporting.metrics import accuracy_interval
 from gencls.reporting.summary import summary
 
 __all__ = ["build_report", "evaluation_metrics", "load_scores"]
@@ -141,7 +142,8 @@ def _content(
 def _highlights(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Value, name and small print of the figures that a reader looks for first."""
     row = metrics["diffusion"]
-    tiles = [("accuracy", tables.percent(row["accuracy"]), f"± {100 * row['accuracy_se']:.1f} standard error")]
+    low, high = accuracy_interval(row)
+    tiles = [("accuracy", tables.percent(row["accuracy"]), f"{100 * low:.1f} to {tables.percent(high)} (95\u00a0%)")]
     if "naive_bayes" in metrics:
         gain = 100 * (row["accuracy"] - metrics["naive_bayes"]["accuracy"])
         p = tables.p_value(metrics["naive_bayes"].get("mcnemar_p"))

@@ -7,10 +7,13 @@ from typing import Any
 
 from gencls.reporting.evaluation import OWN_TABLES
 from gencls.reporting.figures import model_title
+from gencls.reporting.metrics import accuracy_interval
 from gencls.reporting.tables import evaluated_data, number, p_value, percent
 
 Metrics = Mapping[str, Any]
 SIGNIFICANT = 0.05
+#: Where even a calibrated model may show a calibration error above this, finding none says little.
+FAINT = 0.05
 
 
 def summary(metrics: Metrics, run: Mapping[str, Any], targets: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -36,9 +39,10 @@ def _accuracy_sentence(row: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     name, trained_on = evaluated_data(run.get("data") or {})
     where = f" of {name}" if name else ""
     where += f" (the models are trained on {trained_on})" if trained_on else ""
+    low, high = accuracy_interval(row)
     return (
         f"On {row['n_texts']} held-out texts{where} the diffusion classifier is right on "
-        f"{percent(row['accuracy'])} (standard error {number(100 * row['accuracy_se'], 1)}); always naming "
+        f"{percent(row['accuracy'])} (95\u00a0% interval {number(100 * low, 1)} to {percent(high)}); always naming "
         f"the largest class would give {percent(row['majority_accuracy'])}."
     )
 
@@ -80,6 +84,8 @@ def _calibration_sentence(row: Mapping[str, Any]) -> str:
     low, high = row["ece_null_low"], row["ece_null_high"]
     visible = row["ece"] > high
     verdict = "so it is still miscalibrated" if visible else "so no miscalibration can be seen"
+    if not visible and high > FAINT:
+        verdict += ", and only a great one could be: the texts are few"
     raw = (row.get("uncalibrated") or {}).get("ece")
     before = f", after {percent(raw)} before temperature" if raw is not None else ""
     return (

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gencls.reporting.figures import model_title
+from gencls.reporting.metrics import accuracy_interval
 
 MISSING = "–"
 MAX_CLASSES_IN_MATRIX = 12
 
 MODEL_COLUMNS = (
     "model",
-    "accuracy ± s.e.",
+    "accuracy [95\u00a0%]",
     "NLL, nats",
     "Brier",
     "ECE [95\u00a0%]",
@@ -214,8 +215,10 @@ def data_facts(run: Mapping[str, Any]) -> Facts:
         kept += "; longer texts are scored whole, in chunks of that length"
     told = " ".join(str(data[key]) for key in ("name", "version") if data.get(key)) or MISSING
     judged_on, trained_on = evaluated_data(data)
+    left_out = data.get("n_left_out")
     return [
         *([("judged on", f"{judged_on}; what follows is of the data set of the training")] if trained_on else []),
+        *([("left out of it, as the run was trained on them", f"{left_out:,} texts")] if left_out else []),
         ("data set", told),
         ("source", str(data.get("source") or MISSING)),
         ("fingerprint", str(data.get("fingerprint") or MISSING)[:16]),
@@ -246,22 +249,20 @@ def run_facts(run: Mapping[str, Any]) -> Facts:
 
 
 def _model_row(title: str, row: Mapping[str, Any], mark: str = "") -> tuple[Cell, ...]:
-    spread = f"{percent(row.get('accuracy'))} ± {number(100 * (row.get('accuracy_se') or 0), 1)}"
     texts = (
         title,
-        spread,
+        _with_interval(row, "accuracy", *accuracy_interval(row)),
         number(row.get("nll")),
         number(row.get("brier")),
-        _with_interval(row, "ece", "ece"),
-        _with_interval(row, "ece_null", "ece_null"),
+        _with_interval(row, "ece", row.get("ece_low"), row.get("ece_high")),
+        _with_interval(row, "ece_null", row.get("ece_null_low"), row.get("ece_null_high")),
         percent(row.get("smece")),
         p_value(row.get("mcnemar_p")),
     )
     return tuple(Cell(text, mark) for text in texts)
 
 
-def _with_interval(row: Mapping[str, Any], key: str, prefix: str) -> str:
-    low, high = row.get(f"{prefix}_low"), row.get(f"{prefix}_high")
+def _with_interval(row: Mapping[str, Any], key: str, low: float | None, high: float | None) -> str:
     return f"{percent(row.get(key))} [{number(_hundred(low), 1)}, {number(_hundred(high), 1)}]"
 
 

@@ -101,7 +101,10 @@ def test_other_data_are_evaluated_without_what_trained_the_run(with_others, othe
     path = table(tmp_path / "other.csv", (texts, [*fresh[1], *labels, *labels[:2]]))
     evaluate_run(with_others, tmp_path / "out", EvaluationOptions(data=str(path), baselines=()))
     assert "14 texts left out: the run was trained on them" in caplog.text
-    assert read_json(tmp_path / "out" / "run.json")["n_texts"] == 24
+    facts = read_json(tmp_path / "out" / "run.json")
+    assert (facts["n_texts"], facts["data"]["n_left_out"]) == (24, 14)
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "left out of it, as the run was trained on them: 14 texts" in page
 
 
 def test_a_run_that_did_not_note_its_unlabelled_texts_says_so_and_notes_them(with_others, data, others, caplog, config):
